@@ -1,0 +1,107 @@
+"""Where a study runs: one machine or a cluster. The only module that reads the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+import yaml
+from pydantic import Field
+
+from conf.study import Section
+from estimators.errors import PlatformError, Where
+
+_PROFILES = Path(__file__).parent / "profiles"
+
+
+class Spark(Section):
+    """Spark session: a master URL or a Connect address, and settings."""
+
+    master: str = "local[2]"
+    memory: str = "2g"
+    settings: dict[str, str] = Field(default_factory=dict)
+
+
+class Ray(Section):
+    """Ray: `local` starts one of its own; anything else is an address."""
+
+    address: str = "local"
+    num_cpus: int | None = Field(None, ge=1, description="Omitted: the machine's.")
+    cpus_per_task: int = Field(1, ge=1)
+    object_store_memory: int = Field(500_000_000, ge=78_643_200)
+    inline_below: int = Field(
+        50_000, ge=0, description="Studies with fewer rows x repetitions are fitted without Ray."
+    )
+
+
+class Profile(Section):
+    """A place to run."""
+
+    name: str
+    home: Path
+    lake: str = "{home}/lake"
+    allowed_roots: list[str] = Field(default_factory=lambda: ["/"])
+    engines: Literal["sequential", "together"] = "sequential"
+    spark: Spark = Spark()
+    ray: Ray = Ray()
+    device: Literal["cpu", "cuda"] = "cpu"
+    mlflow_uri: str = "sqlite:///{home}/mlflow/mlflow.db"
+    scores_max_rows: int = Field(1_000_000, ge=0)
+    cells_max: int = Field(1_000_000, ge=1, description="Clusters above which cells are buckets.")
+    units_as_cells_max: int = Field(20_000, ge=0)
+
+    @property
+    def lake_root(self) -> str:
+        """Root of the users' tables: what ``{lake}`` stands for."""
+        return self.lake.format(home=self.home)
+
+    @property
+    def record_root(self) -> str:
+        """Root of the record's tables."""
+        return f"{self.home}/record"
+
+    @property
+    def features_root(self) -> str:
+        """Root of the features tables, one a study."""
+        return f"{self.home}/features"
+
+    @property
+    def mlflow_address(self) -> str:
+        """The tracking URI, with the home filled in."""
+        return self.mlflow_uri.format(home=self.home)
+
+
+def home() -> Path:
+    """``CAUSEWAY_HOME``, or ``.causeway`` in the working directory; absolute."""
+    return Path(os.environ.get("CAUSEWAY_HOME") or ".causeway").expanduser().resolve()
+
+
+def load_profile(name: str | None = None) -> Profile:
+    """Read a profile by name (``conf/profiles``) or path; ``CAUSEWAY_PROFILE``, else ``local``.
+
+    Raises
+    ------
+    PlatformError
+        The profile does not exist or is invalid.
+    """
+    name = name or os.environ.get("CAUSEWAY_PROFILE") or "local"
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _PROFILES / f"{name}.yaml"
+    if not path.is_file():
+        known = ", ".join(sorted(each.stem for each in _PROFILES.glob("*.yaml")))
+        raise PlatformError(
+            f"no profile {name!r}",
+            code="no_profile",
+            where=Where(file=str(path)),
+            remedy=f"choose one of {known}, or give the path of a YAML file",
+        )
+    try:
+        given = yaml.safe_load(path.read_text()) or {}
+        return Profile.model_validate({"name": path.stem, "home": home(), **given})
+    except (ValueError, TypeError, yaml.YAMLError) as error:
+        raise PlatformError(
+            f"the profile is invalid: {error}",
+            code="bad_profile",
+            where=Where(file=str(path)),
+            remedy="see conf/profile.py for what a profile holds",
+        ) from error

@@ -1,0 +1,198 @@
+"""What a study is: one frozen model a section of the file. Cross-references live in `conf.load`."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from estimators.catalog import LEARNERS, OVERLAP_CLIP, Kind
+
+Name = str
+
+
+class Section(BaseModel):
+    """Base of all sections: unknown keys are faults, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class Source(Section):
+    """A Delta table that the study reads."""
+
+    table: str = Field(description="Path of the Delta table; {lake} is the profile's lake.")
+    version: int | None = Field(None, ge=0, description="Pinned version; omitted: the newest.")
+    event_time: str | None = Field(None, description="Column that says when a row happened.")
+    known_at: str | None = Field(
+        None, description="SQL expression: when the row's values became known."
+    )
+    watermark: str | None = Field(
+        None, description="SQL expression of the time up to which the table is complete."
+    )
+
+
+class Window(Section):
+    """How time is cut into windows."""
+
+    every: str = Field("all", description="`all`, or a number of days, weeks, months or years.")
+    timezone: str = Field("UTC", description="IANA zone of the window's bounds.")
+
+
+class Units(Section):
+    """The unit table: one row a unit."""
+
+    sql: str = Field(description="One deterministic SELECT over the sources.")
+    id: Name
+    time: Name | None = None
+    cluster: Name | None = None
+    weight: Name | None = Field(None, description="Sampling weight, positive.")
+
+
+class History(Section):
+    """Aggregates of a source's rows before each unit's time."""
+
+    source: Name = Field(alias="from")
+    by: Name
+    lookback: str = Field(description="Such as `7 days`.")
+    columns: dict[Name, str] = Field(description="name: count(*), sum, avg, min or max of a column.")
+
+
+class Treatment(Section):
+    """A treatment; `binary` alone is short for `{kind: binary}`."""
+
+    kind: Kind
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class Outcome(Section):
+    """An outcome, known `horizon` after the unit's time."""
+
+    kind: Kind
+    horizon: str = "0"
+    missing: Literal["error", "drop"] = "error"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class Folds(Section):
+    """Cross-fitting folds: whole clusters, by hash."""
+
+    k: int = Field(5, ge=2, le=100)
+    repetitions: int = Field(1, ge=1, le=1000)
+    salt: str = ""
+
+
+class LearnerSpec(Section):
+    """A learner and its parameters, checked against the catalogue by `conf.load`.
+
+    Written flat in the file: ``{learner: xgboost, max_depth: 4}``, or just ``xgboost``.
+    """
+
+    learner: str
+    parameters: dict[str, int | float | str | None] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _flat(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"learner": value}
+        if isinstance(value, dict) and "parameters" not in value:
+            rest = {key: item for key, item in value.items() if key != "learner"}
+            return {"learner": value.get("learner"), "parameters": rest}
+        return value
+
+    def resolved(self) -> dict[str, Any]:
+        """All parameters with the catalogue's defaults filled in: what enters the key."""
+        known = LEARNERS[self.learner].parameters
+        defaults = {name: parameter.default for name, parameter in known.items()}
+        return {"learner": self.learner, **defaults, **self.parameters}
+
+
+class Nuisances(Section):
+    """Learners of the outcome and of the treatment."""
+
+    outcome: LearnerSpec = LearnerSpec(learner="xgboost")
+    treatment: LearnerSpec = LearnerSpec(learner="xgboost")
+
+
+class Effect(Section):
+    """Effects to estimate: a method, for each treatment and outcome unless named."""
+
+    method: str
+    estimand: str | None = Field(None, description="Omitted: the method's first.")
+    treatment: Name | None = None
+    outcome: Name | None = None
+    by: list[str] = Field(default_factory=list, description="Groupings; `a*b` crosses two columns.")
+    nuisances: Nuisances | None = None
+    clip: float = Field(OVERLAP_CLIP, gt=0, lt=0.5, description="Bound of the propensity.")
+    marginal: bool = Field(False, description="PLR: one treatment at a time.")
+
+
+class CheckSpec(Section):
+    """A check by name, with thresholds where they differ from the catalogue's."""
+
+    name: str
+    thresholds: dict[str, str] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return {"name": value}
+        if isinstance(value, dict) and len(value) == 1 and "name" not in value:
+            ((name, thresholds),) = value.items()
+            return {"name": name, "thresholds": thresholds or {}}
+        return value
+
+
+class Inference(Section):
+    """Intervals."""
+
+    level: float = Field(0.95, gt=0.5, lt=1)
+
+
+class Publish(Section):
+    """What a run must pass, by glob of effect ids: ``{"irm.*": {overlap.ess_share: ">= 0.5"}}``."""
+
+    gates: dict[str, dict[str, str]] = Field(default_factory=dict)
+    headline: int = Field(20, ge=1, description="Effects that get a run of their own in MLflow.")
+
+
+class Schedule(Section):
+    """When the study is due."""
+
+    cron: str
+    timezone: str = "UTC"
+
+
+ALL_CHECKS = ("overlap", "balance", "attrition", "missingness", "nuisance_quality")
+
+
+class Study(Section):
+    """One study file."""
+
+    study: str = Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")
+    question: str = ""
+    sources: dict[Name, Source] = Field(min_length=1)
+    window: Window = Window(every="all", timezone="UTC")
+    units: Units
+    history: dict[Name, History] = Field(default_factory=dict)
+    treatments: dict[Name, Treatment] = Field(min_length=1)
+    outcomes: dict[Name, Outcome] = Field(min_length=1)
+    covariates: list[Name] = Field(min_length=1)
+    folds: Folds = Folds(k=5, repetitions=1, salt="")
+    nuisances: Nuisances = Nuisances()
+    effects: list[Effect] = Field(min_length=1)
+    inference: Inference = Inference(level=0.95)
+    checks: list[CheckSpec] = Field(
+        default_factory=lambda: [CheckSpec(name=name) for name in ALL_CHECKS]
+    )
+    publish: Publish = Publish()
+    schedule: Schedule | None = None

@@ -1,0 +1,167 @@
+"""What exists, as plain data: methods, learners and checks. Imports nothing heavy.
+
+A new method, learner or check is one entry here and one module that implements it; the study
+schema, the validator, the documentation table and the command line read this file.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Kind = Literal["binary", "continuous"]
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """An effect model.
+
+    Attributes
+    ----------
+    estimands
+        Allowed estimands, the default first.
+    treatments, outcomes
+        The kinds of variable that it takes.
+    nuisances
+        Names of the conditional means that it needs (METHODS: ``l``, ``m``, ``g0``, ``g1``).
+    """
+
+    title: str
+    estimands: tuple[str, ...]
+    treatments: tuple[Kind, ...]
+    outcomes: tuple[Kind, ...]
+    nuisances: tuple[str, ...]
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A learner's parameter: its type, default and closed range."""
+
+    type: type
+    default: int | float | str | None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A learner of conditional means; takes missing values and categories as such or says not."""
+
+    title: str
+    parameters: dict[str, Parameter]
+    missing: bool
+    devices: tuple[str, ...] = ("cpu",)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A figure of a check. `threshold` is the condition that passes, None is for information."""
+
+    title: str
+    threshold: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A diagnostic. `scope` says whether it belongs to an effect or to the whole study."""
+
+    title: str
+    scope: Literal["effect", "study"]
+    metrics: dict[str, Metric]
+    treatments: tuple[Kind, ...] = ("binary",)
+    methods: tuple[str, ...] | None = field(default=None)
+
+
+_CHERNOZHUKOV = "Chernozhukov et al. 2018, Double/debiased machine learning"
+
+METHODS: dict[str, Method] = {
+    "plr": Method(
+        "partially linear regression (partialling out)",
+        ("slope",),
+        ("binary", "continuous"),
+        ("continuous", "binary"),
+        ("l", "m"),
+        _CHERNOZHUKOV,
+    ),
+    "irm": Method(
+        "interactive regression (augmented inverse probability weighting)",
+        ("ate", "att"),
+        ("binary",),
+        ("continuous", "binary"),
+        ("g0", "g1", "m"),
+        _CHERNOZHUKOV,
+    ),
+}
+
+LEARNERS: dict[str, Learner] = {
+    "xgboost": Learner(
+        "gradient boosted trees (XGBoost, hist)",
+        {
+            "max_depth": Parameter(int, 4, 1, 20),
+            "learning_rate": Parameter(float, 0.05, 1e-4, 1.0),
+            "n_estimators": Parameter(int, 100, 1, 10_000),
+            "min_child_weight": Parameter(float, 1.0, 0.0, None),
+            "subsample": Parameter(float, 1.0, 0.01, 1.0),
+            "colsample_bytree": Parameter(float, 1.0, 0.01, 1.0),
+            "reg_lambda": Parameter(float, 1.0, 0.0, None),
+            "reg_alpha": Parameter(float, 0.0, 0.0, None),
+            "gamma": Parameter(float, 0.0, 0.0, None),
+            "max_bin": Parameter(int, 256, 2, 4096),
+        },
+        missing=True,
+        devices=("cpu", "cuda"),
+    ),
+    "linear": Learner(
+        "ridge regression, or logistic regression for a binary target",
+        {"penalty": Parameter(float, 1.0, 0.0, None)},
+        missing=False,
+    ),
+    "constant": Learner("the mean of the training fold: a baseline", {}, missing=True),
+}
+
+CHECKS: dict[str, Check] = {
+    "overlap": Check(
+        "do both arms occur everywhere?",
+        "effect",
+        {
+            "clipped_share": Metric("share of units with a clipped propensity", "<= 0.05"),
+            "ess_share": Metric("effective sample size over n, smallest over arms", ">= 0.5"),
+        },
+        methods=("irm",),
+    ),
+    "balance": Check(
+        "do the weighted arms look alike?",
+        "effect",
+        {
+            "max_smd_raw": Metric("largest standardised mean difference before weighting"),
+            "max_smd": Metric("largest standardised mean difference after weighting", "<= 0.1"),
+        },
+        methods=("irm",),
+    ),
+    "attrition": Check(
+        "is the outcome missing equally often in both arms?",
+        "effect",
+        {
+            "gap": Metric("difference between the arms in the share of missing outcomes", "<= 0.05"),
+            "share": Metric("share of missing outcomes"),
+        },
+    ),
+    "missingness": Check(
+        "are the covariates missing equally often in both arms?",
+        "study",
+        {"max_gap": Metric("largest difference between the arms in a missing share", "<= 0.1")},
+    ),
+    "nuisance_quality": Check(
+        "do the nuisances predict better than a constant, out of fold?",
+        "effect",
+        {
+            "outcome_r2": Metric("R2 of the outcome nuisance out of fold, smallest over arms", ">= 0"),
+            "treatment_r2": Metric("R2 of the treatment nuisance out of fold", ">= 0"),
+        },
+        treatments=("binary", "continuous"),
+    ),
+}
+
+OVERLAP_CLIP = 0.01
+"""Default bound of the propensity: clipped to [clip, 1 - clip]."""

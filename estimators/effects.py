@@ -1,0 +1,56 @@
+"""Effects as data: what is estimated, with which nuisances, and how it is named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from estimators.catalog import Kind
+
+Spec = Mapping[str, Any]
+"""A resolved learner: ``{"learner": name, **all its parameters}``."""
+
+
+@dataclass(frozen=True, slots=True)
+class EffectSpec:
+    """One effect of one treatment on one outcome, before groups.
+
+    Attributes
+    ----------
+    by
+        Groupings, each a tuple of columns that are crossed: ``(("origin",), ("origin", "month"))``.
+    drop_missing
+        Rows without the outcome are left out (and attrition is checked).
+    clip
+        The propensity is clipped to ``[clip, 1 - clip]``.
+    outcome_learner, treatment_learner
+        Resolved learners, every parameter spelled out.
+    """
+
+    method: str
+    estimand: str
+    treatment: str
+    treatment_kind: Kind
+    outcome: str
+    outcome_kind: Kind
+    outcome_learner: Spec
+    treatment_learner: Spec
+    by: tuple[tuple[str, ...], ...] = field(default=())
+    drop_missing: bool = False
+    clip: float = 0.01
+
+    @property
+    def effect_id(self) -> str:
+        """``method.estimand.treatment.outcome``: the record's name of the ungrouped effect."""
+        return f"{self.method}.{self.estimand}.{self.treatment}.{self.outcome}"
+
+
+def group_by_name(columns: tuple[str, ...]) -> str:
+    """The record's name of a grouping: ``origin`` or ``origin*month``."""
+    return "*".join(columns)
+
+
+def grouped_id(effect_id: str, group_by: str, group_value: str) -> str:
+    """The record's name of an effect within a group: ``irm.ate.rain.dep_delay@origin=JFK``."""
+    return f"{effect_id}@{group_by}={group_value}"

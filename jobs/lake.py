@@ -1,0 +1,202 @@
+"""Delta tables: pins of the tables that we read, commits to the tables that we write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+
+from estimators.errors import ContractError, RetryableError, SourceError, Where
+from jobs.contracts import RECORD, SCHEMA_VERSION
+
+_ATTEMPTS = 60
+_RETENTION = {
+    "delta.logRetentionDuration": "interval 3650 days",
+    "delta.deletedFileRetentionDuration": "interval 3650 days",
+    "delta.enableDeletionVectors": "false",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A source table at one version.
+
+    Attributes
+    ----------
+    name
+        The source's name in the study.
+    path
+        Absolute path or URI; never stored.
+    table_id
+        Delta's own id of the table, which survives copying and moving.
+    version
+        The pinned version.
+    committed_at
+        Commit time of that version, UTC.
+    """
+
+    name: str
+    path: str
+    table_id: str
+    version: int
+    committed_at: datetime
+
+
+def open_table(path: str, version: int | None = None) -> DeltaTable:
+    """Open a Delta table, at a version if one is given.
+
+    Raises
+    ------
+    SourceError
+        No Delta table there (``source_gone``), or the version is gone (``version_gone``).
+    """
+    table = Path(path).name
+    try:
+        opened = DeltaTable(path)
+    except (TableNotFoundError, DeltaError, OSError) as error:
+        raise SourceError(
+            f"no readable Delta table at {path}",
+            where=Where(table=table),
+            remedy="check `table:` of the source and the profile's lake",
+        ) from error
+    if version is None or version == opened.version():
+        return opened
+    newest = opened.version()
+    try:
+        opened.load_as_version(version)
+    except (DeltaError, OSError, ValueError) as error:
+        raise SourceError(
+            f"version {version} cannot be read; the newest is {newest}",
+            code="version_gone",
+            where=Where(table=table, version=version),
+            remedy="pin a version that exists, or restore the removed files",
+        ) from error
+    return opened
+
+
+def pin(name: str, path: str, version: int | None = None) -> Pin:
+    """Pin a source: the given version, or the newest."""
+    table = open_table(path, version)
+    entry = table.history(1)[0]
+    committed = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
+    return Pin(name, path, str(table.metadata().id), table.version(), committed)
+
+
+def record_path(record_root: str, name: str) -> str:
+    """Where a record table lies."""
+    return f"{record_root}/{name}"
+
+
+def exists(path: str) -> bool:
+    """Whether a Delta table is there."""
+    return DeltaTable.is_deltatable(path)
+
+
+def committed_version(path: str, key: str) -> int | None:
+    """Application transaction version of `key` in the table's log, None where it never wrote."""
+    return DeltaTable(path).transaction_version(key) if exists(path) else None
+
+
+def append_once(record_root: str, name: str, key: str, rows: pa.Table) -> bool:
+    """Append `rows` to a record table unless `key` already did. One atomic commit.
+
+    Safe against a crash (the commit happens or not) and against a second process with the same
+    key: the commit is tried at exactly the next version, and the key is read again after a lost
+    race.
+
+    Returns
+    -------
+    bool
+        True where this call wrote, False where the key was there.
+    """
+    path = record_path(record_root, name)
+    data = conform(rows, RECORD[name], name)
+    _create(path, RECORD[name], name)
+    properties = CommitProperties(app_transactions=[Transaction(key, 1)], max_commit_retries=0)
+    for _ in range(_ATTEMPTS):
+        table = DeltaTable(path)
+        if table.transaction_version(key) is not None:
+            return False
+        try:
+            write_deltalake(table, data, mode="append", commit_properties=properties)
+            return True
+        except CommitFailedError:
+            continue
+    raise RetryableError(
+        f"{_ATTEMPTS} other commits were faster",
+        code="commit_contention",
+        where=Where(table=name),
+        remedy="run again",
+    )
+
+
+def _create(path: str, schema: pa.Schema, name: str) -> None:
+    if exists(path):
+        return
+    os.makedirs(path, exist_ok=True)
+    settings = {**_RETENTION, "causeway.schemaVersion": str(SCHEMA_VERSION)}
+    DeltaTable.create(
+        path,
+        schema,
+        mode="ignore",
+        name=name,
+        configuration=settings,
+        raise_if_key_not_exists=False,  # our own property, beside Delta's
+    )
+
+
+def conform(rows: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
+    """Put `rows` into the contract's column order and types; the contract's nulls are enforced."""
+    try:
+        data = rows.select(schema.names).cast(schema)
+    except (KeyError, ValueError, pa.ArrowInvalid) as error:
+        raise ContractError(
+            f"rows do not fit the table: {error}", code="schema", where=Where(table=name)
+        ) from error
+    for column in schema:
+        if not column.nullable and data[column.name].null_count:
+            raise ContractError(
+                "null where the contract has none",
+                code="schema",
+                where=Where(table=name, column=column.name),
+            )
+    return data
+
+
+def read(
+    path: str,
+    columns: Sequence[str] | None = None,
+    where: ds.Expression | None = None,
+    version: int | None = None,
+) -> pa.Table:
+    """Read a table of ours: chosen columns, filtered, at a version. Row order is not defined."""
+    table = open_table(path, version)
+    return table.to_pyarrow_dataset().to_table(
+        columns=list(columns) if columns is not None else None, filter=where
+    )
+
+
+def read_record(
+    record_root: str,
+    name: str,
+    where: ds.Expression | None = None,
+    columns: Sequence[str] | None = None,
+) -> pa.Table:
+    """Read a record table; empty, with the right schema, where nothing was ever written."""
+    path = record_path(record_root, name)
+    if not exists(path):
+        schema = RECORD[name]
+        return schema.empty_table().select(list(columns or schema.names))
+    return read(path, columns, where)
+
+
+def field_in(column: str, values: Iterable[str]) -> ds.Expression:
+    """Filter: `column` is one of `values`."""
+    return ds.field(column).isin(list(values))
