@@ -1,0 +1,1 @@
+"""What a study is: models, loading, keys. Nothing heavy is imported here."""

@@ -54,7 +54,9 @@ class History(Section):
     source: Name = Field(alias="from")
     by: Name
     lookback: str = Field(description="Such as `7 days`.")
-    columns: dict[Name, str] = Field(description="name: count(*), sum, avg, min or max of a column.")
+    columns: dict[Name, str] = Field(
+        description="name: count(*), sum, avg, min or max of a column."
+    )
 
 
 class Treatment(Section):

@@ -1,0 +1,1 @@
+"""Mathematics on arrays: learners, scores, mergeable sums, inference, checks, debiasing."""

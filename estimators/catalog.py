@@ -143,7 +143,9 @@ CHECKS: dict[str, Check] = {
         "is the outcome missing equally often in both arms?",
         "effect",
         {
-            "gap": Metric("difference between the arms in the share of missing outcomes", "<= 0.05"),
+            "gap": Metric(
+                "difference between the arms in the share of missing outcomes", "<= 0.05"
+            ),
             "share": Metric("share of missing outcomes"),
         },
     ),
@@ -156,7 +158,9 @@ CHECKS: dict[str, Check] = {
         "do the nuisances predict better than a constant, out of fold?",
         "effect",
         {
-            "outcome_r2": Metric("R2 of the outcome nuisance out of fold, smallest over arms", ">= 0"),
+            "outcome_r2": Metric(
+                "R2 of the outcome nuisance out of fold, smallest over arms", ">= 0"
+            ),
             "treatment_r2": Metric("R2 of the treatment nuisance out of fold", ">= 0"),
         },
         treatments=("binary", "continuous"),

@@ -145,6 +145,7 @@ class StudyError(CausewayError):
         return f"{self.message}\n  -> {self.remedy}"
 
     def as_dict(self) -> dict[str, Any]:
+        """The ``error`` object, with every fault."""
         return super().as_dict() | {"faults": [asdict(fault) for fault in self.faults]}
 
 

@@ -1,0 +1,1 @@
+"""One stage a module: Spark, Ray, Delta and MLflow. Never Prefect."""

@@ -21,7 +21,8 @@ Status = Literal["computed", "reused", "not_run"]
 class Progress(Protocol):
     """What long work reports to: `done` of `total` steps of a stage."""
 
-    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None: ...
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        """Report one step."""
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
