@@ -121,7 +121,7 @@ install() {
     step "2/5: uv and the build tools" "$py" -m pip install --quiet --no-input --retries 2 \
         --timeout 30 --require-hashes --no-deps --only-binary :all: -r infra/bootstrap.lock
     # Two of the locked packages are source distributions: the locked build tools build them.
-    step "3/5: the locked packages (3 GB, a minute or two when nothing is cached)" \
+    step "3/5: the locked packages, 3 GB" \
         "$venv/bin/uv" pip sync --python "$py" --require-hashes --no-build-isolation \
         requirements.lock
     step "4/5: causeway itself" "$venv/bin/uv" pip install --python "$py" --no-deps \
