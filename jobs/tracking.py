@@ -1,0 +1,139 @@
+"""The MLflow store of a profile: opened once at a time, and at home wherever the home lies."""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from conf.profile import Profile
+from estimators.errors import PlatformError, Where
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+_SQLITE = "sqlite:///"
+_PART = "/mlflow/artifacts"
+
+
+def artifact_root(profile: Profile) -> Path:
+    """Where a local store keeps its artifacts."""
+    return profile.home / "mlflow" / "artifacts"
+
+
+def database(profile: Profile) -> Path | None:
+    """File of a SQLite store; None where the store is a server or another database."""
+    address = profile.mlflow_address
+    return Path(address.removeprefix(_SQLITE)) if address.startswith(_SQLITE) else None
+
+
+@contextmanager
+def store(profile: Profile) -> Iterator[MlflowClient]:
+    """Open the store for writing, alone among the processes that share this home.
+
+    A fresh SQLite file is migrated once, under the lock (several processes that touch it at once
+    break the migration). Where the home was moved or copied, the artifact root is rewritten.
+
+    Raises
+    ------
+    PlatformError
+        The store cannot be opened (``mlflow_store``).
+    """
+    folder = profile.home / "mlflow"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "register.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield _client(profile)
+
+
+def _client(profile: Profile) -> MlflowClient:
+    _quiet()
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    file = database(profile)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        client = MlflowClient(
+            tracking_uri=profile.mlflow_address, registry_uri=profile.mlflow_address
+        )
+        client.search_experiments(max_results=1)
+    except (MlflowException, OSError) as error:
+        raise PlatformError(
+            f"the MLflow store cannot be opened: {error}",
+            code="mlflow_store",
+            where=Where(file=str(file or profile.mlflow_address)),
+            remedy="check `mlflow_uri` of the profile, and that the disk is not full",
+        ) from error
+    relocate(profile)
+    return client
+
+
+def _quiet() -> None:
+    """No telemetry, and no log of the first migration's forty steps."""
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def relocate(profile: Profile) -> int:
+    """Rewrite the artifact root of a SQLite store whose home was moved or copied.
+
+    MLflow stores absolute URIs in each experiment, run and model. A root ends in
+    ``/mlflow/artifacts`` by the layout of the home, so the rest of a URI is what follows that; the
+    built-in experiment, which MLflow places in the working directory, is brought in too. A server
+    or another database is not touched: its artifacts do not lie under the home.
+
+    Returns
+    -------
+    int
+        Experiments that were rewritten.
+    """
+    file = database(profile)
+    if file is None or not file.exists():
+        return 0
+    root = artifact_root(profile).as_uri()
+    moved = 0
+    with closing(sqlite3.connect(file, timeout=60)) as connection, connection:
+        tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "experiments" not in tables:
+            return 0
+        rows = connection.execute("SELECT experiment_id, artifact_location FROM experiments")
+        for experiment, location in rows.fetchall():
+            target = _target(experiment, location or "", root)
+            if target is not None and target != location:
+                _move(connection, tables, experiment, location, target)
+                moved += 1
+    return moved
+
+
+def _target(experiment: int, location: str, root: str) -> str | None:
+    """Where an experiment's artifacts lie under `root`; None where they are not ours to move."""
+    if experiment == 0:
+        return f"{root}/0"
+    if not location.startswith(("file:", "/")) or _PART not in location:
+        return None
+    return root + location.rpartition(_PART)[2]
+
+
+def _move(
+    connection: sqlite3.Connection, tables: set[str], experiment: int, old: str, new: str
+) -> None:
+    connection.execute(
+        "UPDATE experiments SET artifact_location = ? WHERE experiment_id = ?", (new, experiment)
+    )
+    places = [("runs", "artifact_uri"), ("logged_models", "artifact_location")]
+    places += [("model_versions", column) for column in ("source", "storage_location")]
+    for table, column in places:
+        if table in tables:
+            connection.execute(
+                f"UPDATE {table} SET {column} = ? || substr({column}, ?)"  # noqa: S608 (our names)
+                f" WHERE substr({column}, 1, ?) = ?",
+                (new, len(old) + 1, len(old) + 1, f"{old}/"),
+            )
