@@ -1,1 +1,41 @@
-"""Diagnostics, one a file."""
+"""Diagnostics, one a file: what each tallies from rows, and what it finds in the sums."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from estimators.catalog import CHECKS
+from estimators.checks import attrition, balance, missingness, nuisance_quality, overlap
+from estimators.checks.result import Finding
+from estimators.effects import EffectSpec
+from estimators.tallies import Fitted, Tallies, Tally
+from estimators.units import Units
+
+
+@dataclass(frozen=True, slots=True)
+class Implementation:
+    """A check's two halves: `tallies_of` sees rows, `run` sees sums only."""
+
+    tallies_of: Callable[[Units, Fitted], list[Tally]]
+    run: Callable[[Tallies, EffectSpec], list[Finding]]
+
+
+IMPLEMENTATIONS: dict[str, Implementation] = {
+    "overlap": Implementation(overlap.tallies_of, overlap.run),
+    "balance": Implementation(balance.tallies_of, balance.run),
+    "attrition": Implementation(attrition.tallies_of, attrition.run),
+    "missingness": Implementation(missingness.tallies_of, missingness.run),
+    "nuisance_quality": Implementation(nuisance_quality.tallies_of, nuisance_quality.run),
+}
+
+
+def applies(check: str, effect: EffectSpec) -> bool:
+    """Whether a check says something about an effect's method and treatment."""
+    known = CHECKS[check]
+    return effect.treatment_kind in known.treatments and (
+        known.methods is None or effect.method in known.methods
+    )
+
+
+__all__ = ["IMPLEMENTATIONS", "Finding", "Implementation", "applies"]

@@ -1,0 +1,271 @@
+"""Cross-fitting: what to fit, one task's fit, and from predictions to sums.
+
+A task owns a repetition, a fold, a row mask (outcome observed, arm) and a chunk of targets. It
+opens the fold once, so that the binned matrix is built once, and predicts the held-out rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimators import naive
+from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_moments
+from estimators.checks import IMPLEMENTATIONS, applies
+from estimators.effects import EffectSpec, group_by_name
+from estimators.learners import open_fold, seed_of
+from estimators.nuisances import Pass, Target, needed, passes
+from estimators.scores import score
+from estimators.tallies import Fitted, Tally, selection, tally
+from estimators.units import Units, groupings
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a set of effects costs: passes to fit, and the effects that cannot be had.
+
+    Attributes
+    ----------
+    effects
+        Estimable effects.
+    targets
+        Nuisances by effect id and by name in the paper.
+    rows
+        Row mask of each outcome.
+    passes
+        Targets that share rows and a binned matrix.
+    failed
+        Error code by effect id: ``constant_treatment``, ``empty_arm``, ``missing_outcome``.
+    """
+
+    effects: tuple[EffectSpec, ...]
+    targets: Mapping[str, Mapping[str, Target]]
+    rows: Mapping[str, str]
+    passes: tuple[Pass, ...]
+    failed: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One unit of work: a pass on one fold of one repetition."""
+
+    rep: int
+    fold: int
+    work: Pass
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Everything that travels after cross-fitting a repetition.
+
+    Attributes
+    ----------
+    cells, moments
+        By grouping; the key None holds the totals.
+    """
+
+    rep: int
+    cells: Mapping[str | None, CellSums]
+    moments: Mapping[str | None, list[Moment]]
+    tallies: list[Tally]
+    scores: list[EffectScores]
+
+
+def plan(units: Units, effects: tuple[EffectSpec, ...]) -> Plan:
+    """Decide what can be estimated and what must be fitted, before any fit."""
+    failed = {each.effect_id: code for each in effects if (code := _fault(units, each)) is not None}
+    good = tuple(each for each in effects if each.effect_id not in failed)
+    rows = units.row_masks(effects)
+    targets = needed(good, rows)
+    work = passes(target for names in targets.values() for target in names.values())
+    return Plan(good, targets, rows, work, failed)
+
+
+def _fault(units: Units, effect: EffectSpec) -> str | None:
+    """Why an effect cannot be had: fewer units in a fold's training rows than a fit needs."""
+    observed = ~np.isnan(units.outcomes[effect.outcome])
+    d = units.treatments[effect.treatment]
+    if not observed.any():
+        return "missing_outcome"
+    if np.ptp(d[observed]) == 0:
+        return "constant_treatment"
+    if effect.treatment_kind == "binary":
+        for level in (0, 1):
+            counts = _training_counts(units, observed & (d == level))
+            if counts.min() < units.k:
+                return "empty_arm"
+    return None
+
+
+def _training_counts(units: Units, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows in each training set, ``(repetitions, k)``."""
+    reps = range(units.fold.shape[1])
+    inside = [np.bincount(units.fold[rows, rep], minlength=units.k) for rep in reps]
+    return np.asarray([count.sum() - count for count in inside], dtype=np.int64)
+
+
+def tasks(units: Units, plan: Plan) -> list[Task]:
+    """All tasks, repetition by repetition."""
+    reps = range(units.fold.shape[1])
+    return [
+        Task(rep, fold, work) for rep in reps for fold in range(units.k) for work in plan.passes
+    ]
+
+
+def fit(units: Units, task: Task, salt: str, *, threads: int = 1, device: str = "cpu") -> Doubles:
+    """Fit one task.
+
+    Returns
+    -------
+    ndarray
+        ``(targets, held-out rows)`` predictions for the fold's rows within the pass's row mask
+        (both arms), rows ascending.
+    """
+    work = task.work
+    rows = units.rows(work.rows)
+    held_out = units.fold[:, task.rep] == task.fold
+    training = rows & ~held_out
+    if work.arm is not None:
+        training &= units.treatments[work.arm[0]] == work.arm[1]
+    train = np.flatnonzero(training)
+    opened = open_fold(
+        work.targets[0].spec,
+        units.design,
+        train,
+        np.flatnonzero(rows & held_out),
+        units.weight,
+        threads=threads,
+        device=device,
+    )
+    return np.stack(
+        [
+            opened.predict(
+                units.column(target.variable)[train],
+                target.kind,
+                target.spec,
+                seed_of(salt, task.rep, task.fold, target.name),
+            )
+            for target in work.targets
+        ]
+    )
+
+
+def place(units: Units, results: Sequence[tuple[Task, Doubles]]) -> dict[Target, Doubles]:
+    """Put one repetition's predictions back in the units' order, NaN outside the row mask."""
+    predictions: dict[Target, Doubles] = {}
+    for task, values in results:
+        rows = np.flatnonzero(units.rows(task.work.rows) & (units.fold[:, task.rep] == task.fold))
+        for target, column in zip(task.work.targets, values, strict=True):
+            whole = predictions.setdefault(target, np.full(units.n, np.nan))
+            whole[rows] = column
+    return predictions
+
+
+def summarise(units: Units, plan: Plan, rep: int, predictions: Mapping[Target, Doubles]) -> Sums:
+    """Scores and sums of one repetition from its out-of-fold predictions."""
+    fitted = [_fitted(units, plan, each, rep, predictions) for each in plan.effects]
+    scores = [_scores(each) for each in fitted]
+    named: list[tuple[str | None, list[EffectScores]]] = [(None, scores)]
+    for by in groupings(plan.effects):
+        chosen = [
+            each for each, effect in zip(scores, plan.effects, strict=True) if by in effect.by
+        ]
+        named.append((group_by_name(by), chosen))
+    cells, moments = {}, {}
+    for name, chosen in named:
+        groups = None if name is None else units.groups[name]
+        cells[name] = sum_cells(units, rep, chosen, groups)
+        moments[name] = sum_moments(units, chosen, groups)
+    return Sums(rep, cells, moments, _tallies(units, fitted), scores)
+
+
+def _fitted(
+    units: Units,
+    plan: Plan,
+    effect: EffectSpec,
+    rep: int,
+    predictions: Mapping[Target, Doubles],
+) -> Fitted:
+    targets = plan.targets[effect.effect_id]
+    nuisance = {name: predictions[target] for name, target in targets.items()}
+    baseline = {name: _constant(units, target, rep) for name, target in targets.items()}
+    if effect.treatment_kind == "binary":
+        nuisance["m_clipped"] = np.clip(nuisance["m"], effect.clip, 1.0 - effect.clip)
+    return Fitted(
+        effect,
+        rep,
+        units.rows(plan.rows[effect.outcome]),
+        units.outcomes[effect.outcome],
+        units.treatments[effect.treatment],
+        nuisance,
+        baseline,
+    )
+
+
+def _constant(units: Units, target: Target, rep: int) -> Doubles:
+    """What the training rows' mean predicts for each unit, ``(n,)``."""
+    rows = units.rows(target.rows)
+    if target.arm is not None:
+        rows = rows & (units.treatments[target.arm[0]] == target.arm[1])
+    fold, weight = units.fold[rows, rep], units.weight[rows]
+    y = units.column(target.variable)[rows]
+    total = np.bincount(fold, weights=weight, minlength=units.k)
+    of_y = np.bincount(fold, weights=weight * y, minlength=units.k)
+    mean = (of_y.sum() - of_y) / (total.sum() - total)
+    return np.asarray(mean[units.fold[:, rep]], dtype=np.float64)
+
+
+def _scores(fitted: Fitted) -> EffectScores:
+    effect, rows = fitted.effect, fitted.rows
+    nuisance = {name: values[rows] for name, values in fitted.nuisance.items()}
+    if effect.method == "irm":
+        nuisance["m"] = nuisance["m_clipped"]
+    parts = score(effect.method, effect.estimand, fitted.y[rows], fitted.d[rows], nuisance)
+    psi_a, psi_b = np.zeros(len(rows)), np.zeros(len(rows))
+    psi_a[rows], psi_b[rows] = parts
+    return EffectScores(effect.effect_id, rows, psi_a, psi_b)
+
+
+def _tallies(units: Units, fitted: Sequence[Fitted]) -> list[Tally]:
+    """All tallies of a repetition; those about no single effect are taken once."""
+    found: dict[tuple[object, ...], Tally] = {}
+    for each in fitted:
+        rows = naive.tallies_of(units, each) + _clusters(units, each)
+        for name, check in IMPLEMENTATIONS.items():
+            if applies(name, each.effect):
+                rows += check.tallies_of(units, each)
+        for row in rows:
+            key = (row.subject, row.effect_id, row.arm, row.weighting, row.fold)
+            found.setdefault((*key, row.group_by, row.group_value), row)
+    return list(found.values())
+
+
+def _clusters(units: Units, fitted: Fitted) -> list[Tally]:
+    """Clusters of an effect and of its groups, counted where cells are buckets of them."""
+    if not units.bucketed or units.cluster is None or fitted.rep > 0:
+        return []
+    everyone = selection(units, fitted.rep, fitted.rows)
+    chosen = [(everyone, None, None)]
+    for by in fitted.effect.by:
+        groups = units.groups[group_by_name(by)]
+        codes = groups.codes[everyone.index]
+        chosen += [
+            (everyone.narrow(codes == code), group_by_name(by), value)
+            for code, value in enumerate(groups.values)
+        ]
+    rows = []
+    for part, name, value in chosen:
+        _, first = np.unique(units.cluster[part.index], return_index=True)
+        one = np.zeros(len(part.index), dtype=np.bool_)
+        one[first] = True
+        narrowed = part.narrow(one)
+        rows += tally(
+            narrowed, np.ones(len(first)), "clusters", effect_id=fitted.effect.effect_id,
+            group_by=name, group_value=value,
+        )  # fmt: skip
+    return rows

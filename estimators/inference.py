@@ -1,0 +1,275 @@
+"""From sums to estimates: theta, standard errors, intervals, joint bands. No rows, no refit.
+
+Conventions (Chernozhukov et al. 2018; Bach et al. 2022): folds are pooled before solving;
+phi_i = -(psi_a,i theta + psi_b,i) / mean(psi_a); SE = sd(phi) / sqrt(n) with ddof 0; clusters get
+the factor G/(G-1), and t quantiles with G-1 degrees of freedom below 50 clusters. Repetitions: the
+median theta, and sqrt(median(se_r^2 + (theta_r - median)^2)).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from estimators.learners import seed_of
+from estimators.sums import sum_by
+
+Doubles = NDArray[np.float64]
+Longs = NDArray[np.int64]
+
+FEW_CLUSTERS = 50
+DRAWS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySums:
+    """Sums of one repetition for a family of M effects (an effect within a group is one).
+
+    Attributes
+    ----------
+    ids
+        Effect ids, length M.
+    column, cell
+        ``(L,)`` which effect and which cell each entry belongs to.
+    n, a, b
+        ``(L,)`` units, sums of w psi_a and of w psi_b.
+    unit
+        ``(3, M, M)`` second moments aa, ab, bb of units; pairs in different groups are zero.
+    cluster
+        The same of clusters where cells are buckets of them; else None.
+    clusters
+        ``(M,)`` clusters by effect, or None without clusters.
+    """
+
+    ids: tuple[str, ...]
+    column: Longs
+    cell: Longs
+    n: Longs
+    a: Doubles
+    b: Doubles
+    unit: Doubles
+    cluster: Doubles | None
+    clusters: Longs | None
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """One repetition's solution: ``(M,)`` theta and n, ``(M, M)`` covariances.
+
+    Attributes
+    ----------
+    covariance
+        Clustered where clusters are declared, else HC0.
+    hc0
+        ``(M,)`` unclustered variances.
+    """
+
+    theta: Doubles
+    n: Longs
+    covariance: Doubles
+    hc0: Doubles
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """One effect. Figures are None where `error_code` says why there are none."""
+
+    effect_id: str
+    n: int
+    n_clusters: int | None
+    theta: float | None = None
+    se: float | None = None
+    se_hc0: float | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    p_value: float | None = None
+    p_adjusted: float | None = None
+    band_low: float | None = None
+    band_high: float | None = None
+    error_code: str | None = None
+
+
+def solve(sums: FamilySums) -> Solved:
+    """Solve theta = -sum(psi_b) / sum(psi_a) and the covariance of one repetition."""
+    size = len(sums.ids)
+    total_a, total_b = sum_by(sums.column, sums.a, size), sum_by(sums.column, sums.b, size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        theta = np.where(total_a != 0, -total_b / total_a, np.nan)
+        hc0 = _scaled(_sandwich(sums.unit, theta), total_a)
+        if sums.clusters is None:
+            covariance = hc0
+        else:
+            meat = (
+                _sandwich(sums.cluster, theta)
+                if sums.cluster is not None
+                else _cell_meat(sums, theta)
+            )
+            factor = np.sqrt(sums.clusters / np.maximum(sums.clusters - 1.0, 0.0))
+            covariance = _scaled(meat, total_a) * np.outer(factor, factor)
+    n = sum_by(sums.column, sums.n.astype(np.float64), size).astype(np.int64)
+    return Solved(theta, n, covariance, np.diagonal(hc0).copy())
+
+
+def _sandwich(moments: Doubles, theta: Doubles) -> Doubles:
+    """Second moments of psi_a theta + psi_b for every pair of effects."""
+    aa, ab, bb = moments
+    cross = theta[:, None] * ab
+    return np.asarray(np.outer(theta, theta) * aa + cross + cross.T + bb, dtype=np.float64)
+
+
+def _cell_meat(sums: FamilySums, theta: Doubles) -> Doubles:
+    """Second moments of the cells' sums: a cell is a cluster."""
+    values = theta[sums.column] * sums.a + sums.b
+    shape = (int(sums.cell.max(initial=0)) + 1, len(sums.ids))
+    scores = sparse.csr_array((values, (sums.cell, sums.column)), shape=shape)
+    return np.asarray((scores.T @ scores).toarray(), dtype=np.float64)
+
+
+def _scaled(meat: Doubles, total_a: Doubles) -> Doubles:
+    return np.asarray(meat / np.outer(total_a, total_a), dtype=np.float64)
+
+
+def estimate(
+    repetitions: Sequence[FamilySums], level: float, *, drawn: bool = True
+) -> list[Estimate]:
+    """Estimate a family of effects from its sums, a `FamilySums` a repetition.
+
+    Parameters
+    ----------
+    level
+        Confidence level of intervals and of the joint band.
+    drawn
+        Draw the joint band and the Romano-Wolf p-values; without, they are None.
+    """
+    first = repetitions[0]
+    solved = [solve(sums) for sums in repetitions]
+    theta = np.median([each.theta for each in solved], axis=0)
+    se = _median_se(solved, theta, [np.diagonal(each.covariance) for each in solved])
+    hc0 = _median_se(solved, theta, [each.hc0 for each in solved])
+    codes = [
+        _fault(theta[i], se[i], None if first.clusters is None else int(first.clusters[i]))
+        for i in range(len(first.ids))
+    ]
+    good = np.array([code is None for code in codes])
+    degrees = _degrees(first.clusters, len(first.ids))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        critical = np.asarray(stats.t.ppf(0.5 + level / 2.0, degrees))
+        p_value = np.asarray(2.0 * stats.t.sf(np.abs(theta / se), degrees))
+    band, adjusted = _joint(
+        solved, theta, se, good, degrees, level=level, ids=first.ids, drawn=drawn
+    )
+    return [
+        _estimate(
+            first, i, int(solved[0].n[i]), codes[i], theta[i], se[i], hc0[i], critical[i],
+            p_value[i], band[i], adjusted[i],
+        )
+        for i in range(len(first.ids))
+    ]  # fmt: skip
+
+
+def _estimate(
+    sums: FamilySums,
+    i: int,
+    n: int,
+    code: str | None,
+    *figures: float,
+) -> Estimate:
+    theta, se, hc0, critical, p_value, band, adjusted = (float(each) for each in figures)
+    clusters = None if sums.clusters is None else int(sums.clusters[i])
+    if code is not None:
+        return Estimate(sums.ids[i], n, clusters, error_code=code)
+    missing = np.isnan(band)
+    return Estimate(
+        sums.ids[i], n, clusters, theta, se, hc0, theta - critical * se, theta + critical * se,
+        p_value, None if missing else adjusted, None if missing else theta - band * se,
+        None if missing else theta + band * se,
+    )  # fmt: skip
+
+
+def _median_se(solved: Sequence[Solved], theta: Doubles, variances: Sequence[Doubles]) -> Doubles:
+    spread = [
+        variance + (each.theta - theta) ** 2
+        for each, variance in zip(solved, variances, strict=True)
+    ]
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.sqrt(np.median(spread, axis=0)), dtype=np.float64)
+
+
+def _fault(theta: float, se: float, clusters: int | None) -> str | None:
+    if not np.isfinite(theta):
+        return "no_variation"
+    if clusters is not None and clusters < 2:  # noqa: PLR2004  a variance needs two
+        return "too_few_clusters"
+    return None if np.isfinite(se) and se > 0 else "no_variation"
+
+
+def _degrees(clusters: Longs | None, size: int) -> Doubles:
+    if clusters is None:
+        return np.full(size, np.inf)
+    few = clusters < FEW_CLUSTERS
+    return np.where(few, np.maximum(clusters - 1.0, 1.0), np.inf)
+
+
+def _joint(
+    solved: Sequence[Solved],
+    theta: Doubles,
+    se: Doubles,
+    good: NDArray[np.bool_],
+    df: Doubles,
+    *,
+    level: float,
+    ids: tuple[str, ...],
+    drawn: bool,
+) -> tuple[Doubles, Doubles]:
+    """Critical values of the joint band and stepdown p-values, from draws of N(0, Corr).
+
+    The Gaussian multiplier bootstrap is exactly such a draw. Source: Romano and Wolf 2005,
+    *Exact and approximate stepdown methods for multiple hypothesis testing*.
+    """
+    size = len(theta)
+    critical, adjusted = np.full(size, np.nan), np.full(size, np.nan)
+    if not drawn or not good.any():
+        return critical, adjusted
+    df = df[good]
+    t = np.abs(theta[good] / se[good])
+    if good.sum() == 1:
+        critical[good] = stats.t.ppf(0.5 + level / 2.0, df)
+        adjusted[good] = 2.0 * stats.t.sf(t, df)
+        return critical, adjusted
+    correlation = np.mean([_correlation(each.covariance[np.ix_(good, good)]) for each in solved], 0)
+    names = tuple(name for name, kept in zip(ids, good, strict=True) if kept)
+    draws = np.abs(_draws(correlation, df, seed_of("band", *names)))
+    critical[good] = np.quantile(draws.max(axis=1), level)
+    adjusted[good] = np.maximum(_stepdown(t, draws), 2.0 * stats.t.sf(t, df))
+    return critical, adjusted
+
+
+def _correlation(covariance: Doubles) -> Doubles:
+    scale = np.sqrt(np.diagonal(covariance))
+    return np.asarray(covariance / np.outer(scale, scale), dtype=np.float64)
+
+
+def _draws(correlation: Doubles, df: Doubles, seed: int) -> Doubles:
+    """``(DRAWS, M)`` draws of the t statistics, with t tails where clusters are few."""
+    values, vectors = np.linalg.eigh(correlation)
+    root = vectors * np.sqrt(np.clip(values, 0.0, None))
+    generator = np.random.default_rng(seed)
+    normal = generator.standard_normal((DRAWS, len(df))) @ root.T
+    few = np.isfinite(df)
+    if few.any():
+        common = generator.chisquare(df[few].min(), size=(DRAWS, 1)) / df[few].min()
+        normal[:, few] /= np.sqrt(common)
+    return np.asarray(normal, dtype=np.float64)
+
+
+def _stepdown(t: Doubles, draws: Doubles) -> Doubles:
+    order = np.argsort(-t, kind="stable")
+    largest = np.maximum.accumulate(draws[:, order][:, ::-1], axis=1)[:, ::-1]
+    p = (1.0 + (largest >= t[order][None, :]).sum(axis=0)) / (len(draws) + 1.0)
+    adjusted: Doubles = np.empty_like(p)
+    adjusted[order] = np.maximum.accumulate(p)
+    return adjusted

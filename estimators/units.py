@@ -1,0 +1,118 @@
+"""The unit table as arrays: what cross-fitting and the checks work on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimators.effects import EffectSpec, group_by_name
+from estimators.learners import Design
+
+Doubles = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """A grouping of the units.
+
+    Attributes
+    ----------
+    codes
+        ``(n,)`` int64 index into `values`; -1 where a grouping column is NULL.
+    values
+        The groups' labels, sorted.
+    """
+
+    codes: NDArray[np.int64]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """Units in a fixed order (by unit id), n of them.
+
+    Attributes
+    ----------
+    design
+        Covariates.
+    treatments, outcomes
+        ``(n,)`` float64 by name; an outcome is NaN where it is missing.
+    weight
+        ``(n,)`` sampling weights.
+    fold
+        ``(n, repetitions)`` fold numbers.
+    cell, cells
+        ``(n,)`` index into the cell ids; a cell is a cluster, a unit, or a bucket of clusters.
+    cluster, clusters
+        ``(n,)`` cluster index and the number of clusters; None where none is declared.
+    bucketed
+        Cells are hash buckets of clusters (or of units), so moments must carry the variance.
+    groups
+        Groupings by name.
+    """
+
+    design: Design
+    treatments: Mapping[str, Doubles]
+    outcomes: Mapping[str, Doubles]
+    weight: Doubles
+    fold: NDArray[np.int16]
+    cell: NDArray[np.int64]
+    cells: tuple[str, ...]
+    cluster: NDArray[np.int64] | None
+    clusters: int | None
+    bucketed: bool
+    groups: Mapping[str, Groups]
+
+    @property
+    def n(self) -> int:
+        """Number of units."""
+        return len(self.weight)
+
+    @property
+    def k(self) -> int:
+        """Number of folds."""
+        return int(self.fold.max()) + 1
+
+    def column(self, name: str) -> Doubles:
+        """A treatment or an outcome by name."""
+        return self.treatments[name] if name in self.treatments else self.outcomes[name]
+
+    def row_masks(self, effects: tuple[EffectSpec, ...]) -> dict[str, str]:
+        """The row mask of each outcome: its own name where rows are missing, else empty."""
+        outcomes = {effect.outcome for effect in effects}
+        return {
+            name: name if bool(np.isnan(self.outcomes[name]).any()) else ""
+            for name in sorted(outcomes)
+        }
+
+    def rows(self, mask: str) -> NDArray[np.bool_]:
+        """Rows of a mask: those where the outcome `mask` is observed; all for the empty mask."""
+        return ~np.isnan(self.outcomes[mask]) if mask else np.ones(self.n, dtype=np.bool_)
+
+
+def groupings(effects: tuple[EffectSpec, ...]) -> tuple[tuple[str, ...], ...]:
+    """All groupings that the effects ask for, each once, in a fixed order."""
+    return tuple(sorted({by for effect in effects for by in effect.by}))
+
+
+def cross(columns: Mapping[str, NDArray[Any]], by: tuple[str, ...]) -> tuple[str, Groups]:
+    """Cross label columns (object arrays of str or None) into one grouping."""
+    first, *rest = (columns[name] for name in by)
+    joined = first.copy()
+    for other in rest:
+        joined = np.array(
+            [
+                None if a is None or b is None else f"{a}*{b}"
+                for a, b in zip(joined, other, strict=True)
+            ],
+            dtype=object,
+        )
+    present = joined != np.array(None)
+    values, inverse = np.unique(joined[present].astype(str), return_inverse=True)
+    codes = np.full(len(joined), -1, dtype=np.int64)
+    codes[present] = inverse
+    return group_by_name(by), Groups(codes, tuple(values.tolist()))
