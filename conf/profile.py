@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -75,6 +76,22 @@ class Profile(Section):
 def home() -> Path:
     """``CAUSEWAY_HOME``, or ``.causeway`` in the working directory; absolute."""
     return Path(os.environ.get("CAUSEWAY_HOME") or ".causeway").expanduser().resolve()
+
+
+def debug() -> bool:
+    """``CAUSEWAY_DEBUG``: show the traceback of an error beside its message."""
+    return os.environ.get("CAUSEWAY_DEBUG", "") not in ("", "0")
+
+
+def prefect_server() -> str:
+    """``PREFECT_API_URL``: address of a Prefect server, empty where none is named."""
+    return os.environ.get("PREFECT_API_URL", "")
+
+
+def settle(settings: Mapping[str, str]) -> None:
+    """Set variables that engines read while they are imported; the user's own values stay."""
+    for name, value in settings.items():
+        os.environ.setdefault(name, value)
 
 
 def load_profile(name: str | None = None) -> Profile:
