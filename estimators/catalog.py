@@ -46,12 +46,23 @@ class Parameter:
 
 @dataclass(frozen=True, slots=True)
 class Learner:
-    """A learner of conditional means; takes missing values and categories as such or says not."""
+    """A learner of conditional means.
+
+    Attributes
+    ----------
+    missing
+        Takes missing values as such; otherwise they are filled, with a flag.
+    devices
+        Where it runs.
+    single_precision
+        Compares values in float32, so that wider covariates would only cost memory.
+    """
 
     title: str
     parameters: dict[str, Parameter]
     missing: bool
     devices: tuple[str, ...] = ("cpu",)
+    single_precision: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +122,16 @@ LEARNERS: dict[str, Learner] = {
         },
         missing=True,
         devices=("cpu", "cuda"),
+        single_precision=True,
     ),
     "linear": Learner(
         "ridge regression, or logistic regression for a binary target",
         {"penalty": Parameter(float, 1.0, 0.0, None)},
         missing=False,
     ),
-    "constant": Learner("the mean of the training fold: a baseline", {}, missing=True),
+    "constant": Learner(
+        "the mean of the training fold: a baseline", {}, missing=True, single_precision=True
+    ),
 }
 
 CHECKS: dict[str, Check] = {

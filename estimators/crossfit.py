@@ -19,7 +19,7 @@ from estimators.effects import EffectSpec, group_by_name
 from estimators.learners import open_fold, seed_of
 from estimators.nuisances import Pass, Target, needed, passes
 from estimators.scores import score
-from estimators.tallies import Fitted, Tally, selection, tally
+from estimators.tallies import Fitted, Selection, Tally, selection, tally
 from estimators.units import Units, groupings
 
 Doubles = NDArray[np.float64]
@@ -250,7 +250,7 @@ def _clusters(units: Units, fitted: Fitted) -> list[Tally]:
     if not units.bucketed or units.cluster is None or fitted.rep > 0:
         return []
     everyone = selection(units, fitted.rep, fitted.rows)
-    chosen = [(everyone, None, None)]
+    chosen: list[tuple[Selection, str | None, str | None]] = [(everyone, None, None)]
     for by in fitted.effect.by:
         groups = units.groups[group_by_name(by)]
         codes = groups.codes[everyone.index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -76,6 +76,11 @@ class Units:
     def k(self) -> int:
         """Number of folds."""
         return int(self.fold.max()) + 1
+
+    def for_fitting(self) -> Units:
+        """The same units without what only sums need: what travels to the workers."""
+        nothing = np.empty(0, dtype=np.int64)
+        return replace(self, cell=nothing, cells=(), cluster=None, groups={})
 
     def column(self, name: str) -> Doubles:
         """A treatment or an outcome by name."""

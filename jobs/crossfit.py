@@ -1,0 +1,158 @@
+"""The crossfit stage: a committed window of features becomes committed sums of scores."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pyarrow as pa
+from conf.keys import crossfit_key, numerics_label, platform_label
+from conf.plan import effect_specs
+
+from conf.profile import Profile
+from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
+from estimators.errors import NotEstimableError, Where
+from jobs import ledger
+from jobs.failpoints import reach
+from jobs.fits import fits
+from jobs.lake import append_once, open_table, record_path
+from jobs.ledger import Progress, Stage, silent
+from jobs.resolve import Resolved
+from jobs.sums import cells_table, moments_table, scores_table, tallies_table
+from jobs.unit_table import UnitTable, read_units
+
+
+def run(
+    resolved: Resolved,
+    features: Stage,
+    profile: Profile,
+    progress: Progress = silent,
+    *,
+    recompute: bool = False,
+) -> Stage:
+    """Fit nuisances out of fold, sum the scores, and commit the sums under the crossfit key.
+
+    Parameters
+    ----------
+    features
+        The committed features stage: the version to read.
+    recompute
+        Compute even where the key is committed, and write nothing: the digest is for comparison.
+
+    Raises
+    ------
+    NotEstimableError
+        No effect of the study can be had; nothing is written.
+    """
+    study = resolved.loaded.study
+    key = crossfit_key(study, features.digest, profile.device)
+    root = profile.record_root
+    done = ledger.find(root, "crossfit", key)
+    if done is not None and not recompute:
+        return done
+    began = time.monotonic()
+    effects = effect_specs(study)
+    table = read_units(features, effects, study.covariates, profile)
+    work = plan(table.units, effects)
+    if not work.effects:
+        raise _nothing_estimable(resolved, work)
+    sums = _fit(table, work, study.folds.salt, profile, progress)
+    tables = _tables(key, table, sums, profile)
+    stage = Stage(
+        "crossfit",
+        "computed",
+        key,
+        "cells",
+        -1,
+        tables["cells"].num_rows,
+        time.monotonic() - began,
+        _digest(tables),
+        {
+            "failed": dict(work.failed),
+            "n": {each.effect_id: _observed(table, each.outcome) for each in effects},
+            "units": table.units.n,
+            "clusters": table.units.clusters,
+            "folds": table.units.k,
+            "reps": int(table.units.fold.shape[1]),
+            "unit_scores": "scores" in tables,
+        },
+    )
+    if recompute:
+        return stage
+    return _commit(resolved, stage, tables, root)
+
+
+def _observed(table: UnitTable, outcome: str) -> int:
+    return int(table.units.rows(outcome).sum())
+
+
+def _nothing_estimable(resolved: Resolved, work: Plan) -> NotEstimableError:
+    reasons = "; ".join(f"{name}: {code}" for name, code in work.failed.items())
+    return NotEstimableError(
+        f"no effect can be estimated ({reasons})",
+        where=Where(window=resolved.span.label),
+        remedy="look at the treatment and the outcomes of this window, or take a longer window",
+    )
+
+
+def _fit(
+    table: UnitTable, work: Plan, salt: str, profile: Profile, progress: Progress
+) -> list[Sums]:
+    todo = tasks(table.units, work)
+    finished = 0
+
+    def fitted(task: Task) -> None:
+        nonlocal finished
+        finished += 1
+        progress("crossfit", finished, len(todo), f"repetition {task.rep}, fold {task.fold}")
+
+    progress("crossfit", 0, len(todo), "nuisances")
+    sums = []
+    for results in fits(table.units, todo, salt, profile, fitted):
+        predictions = place(table.units, results)
+        sums.append(summarise(table.units, work, results[0][0].rep, predictions))
+    return sums
+
+
+def _tables(
+    key: str, table: UnitTable, sums: Sequence[Sums], profile: Profile
+) -> dict[str, pa.Table]:
+    tables = {
+        "moments": moments_table(key, table.units, sums),
+        "tallies": tallies_table(key, sums),
+    }
+    if table.units.n <= profile.scores_max_rows:
+        tables["scores"] = scores_table(key, table, sums)
+    return tables | {"cells": cells_table(key, table.units, sums)}
+
+
+def _digest(tables: dict[str, pa.Table]) -> str:
+    """Digest of the sums' bytes, in the order they were made."""
+    digest = hashlib.sha256()
+    for name in ("cells", "moments", "tallies"):
+        rows = tables[name].drop_columns(["crossfit_key"]).combine_chunks()
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        digest.update(sink.getvalue())
+    return digest.hexdigest()
+
+
+def _commit(resolved: Resolved, stage: Stage, tables: dict[str, pa.Table], root: str) -> Stage:
+    """Commit each table once under the key, `cells` last, then the ledger."""
+    for name, rows in tables.items():
+        reach(f"crossfit.before_{name}")
+        append_once(root, name, stage.key, rows)
+        reach(f"crossfit.after_{name}")
+    version = open_table(record_path(root, stage.table)).version()
+    return ledger.commit(
+        root,
+        replace(stage, version=version),
+        study=resolved.loaded.study.study,
+        window=(resolved.span.start, resolved.span.end),
+        sources=resolved.sources,
+        numerics=numerics_label(),
+        platform=platform_label(),
+    )

@@ -1,0 +1,107 @@
+"""Where fits run: here, or as Ray tasks. Both give the same predictions, byte for byte."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conf.profile import Profile
+from estimators.crossfit import Task, fit
+from estimators.errors import PlatformError, RetryableError
+from estimators.units import Units
+from jobs.engines import ray_cluster
+
+Result = tuple[Task, NDArray[np.float64]]
+_BYTES_A_VALUE = 3.5
+"""Of a training matrix while a fold is open: the copied rows (4) for 0.8 of them, bins (1)."""
+
+
+def fits(
+    units: Units,
+    tasks: Sequence[Task],
+    salt: str,
+    profile: Profile,
+    fitted: Callable[[Task], None],
+) -> Iterator[list[Result]]:
+    """Fit all tasks; yields the results of one repetition at a time, in the tasks' order.
+
+    Small studies (``ray.inline_below`` rows x repetitions) are fitted here: starting Ray would
+    cost more than the fits.
+    """
+    bare = units.for_fitting()
+    if units.n * units.fold.shape[1] < profile.ray.inline_below:
+        yield from _inline(bare, tasks, salt, profile, fitted)
+        return
+    with ray_cluster(profile):
+        yield from _on_ray(bare, tasks, salt, profile, fitted)
+
+
+def _inline(
+    units: Units,
+    tasks: Sequence[Task],
+    salt: str,
+    profile: Profile,
+    fitted: Callable[[Task], None],
+) -> Iterator[list[Result]]:
+    threads = profile.ray.num_cpus or os.cpu_count() or 1
+    for batch in _by_repetition(tasks):
+        results = []
+        for task in batch:
+            results.append((task, fit(units, task, salt, threads=threads, device=profile.device)))
+            fitted(task)
+        yield results
+
+
+def _on_ray(
+    units: Units,
+    tasks: Sequence[Task],
+    salt: str,
+    profile: Profile,
+    fitted: Callable[[Task], None],
+) -> Iterator[list[Result]]:
+    """One Ray task a task; arrays go into the object store once and are read in place."""
+    import ray  # noqa: PLC0415  heavy, and not needed inline
+
+    threads = profile.ray.cpus_per_task
+    memory = int(units.design.values.size * _BYTES_A_VALUE) + 100_000_000
+
+    @ray.remote(
+        num_cpus=threads,
+        num_gpus=profile.ray.gpus_per_task if profile.device == "cuda" else 0,
+        memory=memory,
+        max_retries=3,
+    )
+    def remote_fit(shared: Units, task: Task) -> Any:
+        return fit(shared, task, salt, threads=threads, device=profile.device)
+
+    shared = ray.put(units)
+    for batch in _by_repetition(tasks):
+        pending = {remote_fit.remote(shared, task): task for task in batch}
+        order = list(pending)
+        waiting = order.copy()
+        try:
+            while waiting:
+                done, waiting = ray.wait(waiting, num_returns=1)
+                fitted(pending[done[0]])
+            yield [(pending[ref], ray.get(ref)) for ref in order]
+        except ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except ray.exceptions.OutOfMemoryError as error:
+            raise PlatformError(
+                f"a fit needs more memory than a worker has: {memory / 1e9:.1f} GB were declared",
+                code="out_of_memory",
+                remedy="fewer cpus in `ray:` of the profile, or a machine with more memory",
+            ) from error
+        except ray.exceptions.RayError as error:
+            raise RetryableError(
+                f"Ray lost the work: {error}", code="ray_lost", remedy="run again"
+            ) from error
+
+
+def _by_repetition(tasks: Sequence[Task]) -> Iterator[list[Task]]:
+    for rep in sorted({task.rep for task in tasks}):
+        yield [task for task in tasks if task.rep == rep]

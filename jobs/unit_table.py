@@ -1,0 +1,151 @@
+"""A committed window of the features table as arrays, in one fixed order of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import xxhash
+from numpy.typing import NDArray
+
+from conf.profile import Profile
+from estimators.catalog import LEARNERS
+from estimators.effects import EffectSpec
+from estimators.learners import Design
+from estimators.units import Groups, Units, cross, groupings
+from jobs.lake import read
+from jobs.ledger import Stage
+
+BUCKETS = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class UnitTable:
+    """Units with the ids that only unit scores need.
+
+    Attributes
+    ----------
+    units
+        The arrays.
+    unit_id
+        ``(n,)`` ids, sorted: the order of all arrays.
+    cluster_id
+        ``(n,)`` cluster ids, None where no cluster is declared.
+    """
+
+    units: Units
+    unit_id: pa.ChunkedArray
+    cluster_id: pa.ChunkedArray | None
+
+
+def read_units(
+    features: Stage,
+    effects: tuple[EffectSpec, ...],
+    covariates: Sequence[str],
+    profile: Profile,
+) -> UnitTable:
+    """Read the rows of a features key at its version, sorted by unit id."""
+    outcomes = sorted({each.outcome for each in effects})
+    treatments = sorted({each.treatment for each in effects})
+    grouped = sorted({name for by in groupings(effects) for name in by})
+    columns = dict.fromkeys(
+        ["unit_id", "cluster_id", "weight", "fold", *treatments, *outcomes, *covariates, *grouped]
+    )
+    table = read(
+        f"{profile.home}/{features.table}",
+        list(columns),
+        ds.field("features_key") == features.key,
+        features.version,
+    )
+    table = table.take(pc.sort_indices(table["unit_id"]))
+    clusters = table["cluster_id"] if table["cluster_id"].null_count < len(table) else None
+    cell, names, bucketed = _cells(table["unit_id"], clusters, profile)
+    cluster = None if clusters is None else _codes(clusters)
+    units = Units(
+        _design(table, covariates, effects),
+        {name: _doubles(table[name]) for name in treatments},
+        {name: _doubles(table[name]) for name in outcomes},
+        _doubles(table["weight"]),
+        _folds(table["fold"]),
+        cell,
+        names,
+        None if cluster is None else cluster[0],
+        None if cluster is None else len(cluster[1]),
+        bucketed,
+        _groups(table, effects),
+    )
+    return UnitTable(units, table["unit_id"], clusters)
+
+
+def _doubles(column: pa.ChunkedArray) -> NDArray[np.float64]:
+    values = column.cast(pa.float64()).to_numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def _folds(column: pa.ChunkedArray) -> NDArray[np.int16]:
+    flat = pc.list_flatten(column).to_numpy()
+    return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.int16)
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+    """Index into the sorted distinct values; -1 where NULL."""
+    encoded = column.combine_chunks().dictionary_encode()
+    labels = encoded.dictionary.to_pylist()
+    order = sorted(range(len(labels)), key=labels.__getitem__)
+    rank = np.empty(len(labels) + 1, dtype=np.int64)
+    rank[order] = np.arange(len(labels))
+    rank[-1] = -1
+    index = encoded.indices.fill_null(len(labels)).to_numpy(zero_copy_only=False)
+    return rank[index], [labels[i] for i in order]
+
+
+def _cells(
+    unit_id: pa.ChunkedArray, clusters: pa.ChunkedArray | None, profile: Profile
+) -> tuple[NDArray[np.int64], tuple[str, ...], bool]:
+    """Cells: clusters (or units) while they are few, else hash buckets of them.
+
+    A cell's id depends on the cluster's id alone, so windows that share clusters share cells.
+    """
+    owner = unit_id if clusters is None else clusters
+    limit = profile.units_as_cells_max if clusters is None else profile.cells_max
+    codes, labels = _codes(owner)
+    if len(labels) <= limit:
+        return codes, tuple(labels), False
+    bucket = np.array(
+        [xxhash.xxh64_intdigest(label.encode(), 42) % BUCKETS for label in labels], dtype=np.int64
+    )
+    return bucket[codes], tuple(f"bucket:{i:04d}" for i in range(BUCKETS)), True
+
+
+def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpec, ...]) -> Design:
+    """Covariates as float32 where only trees see them (they compare in float32), else float64."""
+    learners = {
+        spec["learner"]
+        for each in effects
+        for spec in (each.outcome_learner, each.treatment_learner)
+    }
+    single = all(LEARNERS[name].single_precision for name in learners)
+    values = np.empty((len(table), len(covariates)), dtype=np.float32 if single else np.float64)
+    categories: dict[int, tuple[str, ...]] = {}
+    for j, name in enumerate(covariates):
+        column = table[name]
+        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+            codes, labels = _codes(column)
+            values[:, j] = np.where(codes < 0, np.nan, codes)
+            categories[j] = tuple(labels)
+        else:
+            values[:, j] = _doubles(column)
+    return Design(values, tuple(covariates), categories)
+
+
+def _groups(table: pa.Table, effects: tuple[EffectSpec, ...]) -> dict[str, Groups]:
+    by = groupings(effects)
+    labels = {
+        name: np.array(table[name].cast(pa.string()).to_pylist(), dtype=object)
+        for name in sorted({column for columns in by for column in columns})
+    }
+    return dict(cross(labels, columns) for columns in by)
