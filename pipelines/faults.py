@@ -27,8 +27,10 @@ def translate(error: BaseException, home: Path | None = None) -> CausewayError:
         return error
     chain = list(_chain(error))
     full = _first(chain, _disk_full, home)
-    if full or isinstance(error, CausewayError):
-        return full or error
+    if full:
+        return full
+    if isinstance(error, CausewayError):
+        return error
     for look in (_closed, _misplaced, _memory, _engine):
         if found := _first(chain, look, home):
             return found

@@ -1,0 +1,120 @@
+"""Running a study from the command line: the record answers if it can, the flow if it must."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conf.keys import crossfit_key, features_key, run_key
+from conf.load import LoadedStudy, load_study
+from conf.profile import Profile, load_profile, prefect_server, settle
+from conf.windows import parse_span
+from jobs import ledger
+from jobs.ledger import Progress, Stage
+from pipelines.faults import translate
+
+if TYPE_CHECKING:
+    from jobs.resolve import Resolved
+    from pipelines.execution import Execution
+
+_SETTINGS = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # A first start on a busy machine migrates its database for longer than the default of 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    # The flow logs to Prefect; the terminal gets our own progress and one error, not both.
+    "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+}
+
+
+def run_study(
+    study: str,
+    window: str | None,
+    *,
+    profile: str | None = None,
+    recompute: bool = False,
+    strict: bool = False,
+    progress: Progress,
+) -> Execution:
+    """Run one study on one window; whatever happens is in the execution, not raised.
+
+    Where all of it is recorded and no Prefect server watches, the answer comes straight from the
+    record: no Spark, no Ray, and no temporary Prefect server, whose start alone takes 6 to 10
+    seconds and which nobody could look at. With ``PREFECT_API_URL`` the flow always runs, so that
+    the server's timeline shows every request.
+    """
+    from pipelines.execution import Execution
+
+    execution = Execution(Path(study).stem)
+    place = None
+    try:
+        place = load_profile(profile)
+        loaded = load_study(study)
+        execution.study = loaded.study.study
+        execution.span = parse_span(window, loaded.study.window)
+        asked = recompute or bool(prefect_server())
+        if asked or not _from_record(execution, loaded, place, strict=strict, progress=progress):
+            _through_prefect(
+                execution,
+                place,
+                study=study,
+                window=window,
+                profile=profile,
+                recompute=recompute,
+                strict=strict,
+            )
+    except Exception as raised:
+        execution.fail(translate(raised, place.home if place else None))
+    return execution
+
+
+def _from_record(
+    execution: Execution, loaded: LoadedStudy, place: Profile, *, strict: bool, progress: Progress
+) -> bool:
+    """Answer from the record, where every stage is in it.
+
+    Registering again is a look into MLflow, and repairs it where it lags behind the record.
+    """
+    from jobs import register
+    from jobs.resolve import resolve
+    from pipelines.execution import findings
+
+    assert execution.span is not None  # noqa: S101 - set by the caller
+    resolved = resolve(loaded, execution.span, place)
+    stages = _recorded(resolved, place)
+    if stages is None:
+        return False
+    execution.resolved(resolved)
+    for stage in stages:
+        execution.committed(stage)
+    execution.registered(register.run(resolved, stages[-1], place, progress))
+    execution.finish(findings(place, loaded.study, stages[-1].key), strict=strict)
+    return True
+
+
+def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
+    """The committed features, crossfit and estimate stages; None where one is missing."""
+    study, root = resolved.loaded.study, place.record_root
+    pins = {name: (pin.table_id, pin.version) for name, pin in resolved.pins.items()}
+    features = ledger.find(root, "features", features_key(study, resolved.span, pins))
+    if features is None:
+        return None
+    crossfit = ledger.find(root, "crossfit", crossfit_key(study, features.digest, place.device))
+    if crossfit is None:
+        return None
+    estimate = ledger.find(root, "estimate", run_key(study, resolved.span, crossfit.key))
+    return None if estimate is None else [features, crossfit, estimate]
+
+
+def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
+    settle(_SETTINGS | {"PREFECT_HOME": str(place.home / "prefect")})
+    from pipelines.estimate import estimate_study
+    from pipelines.execution import OPEN
+
+    token = OPEN.set(execution)
+    try:
+        asyncio.run(estimate_study(**parameters, return_state=True))
+    finally:
+        OPEN.reset(token)
