@@ -111,10 +111,15 @@ class LearnerSpec(Section):
         return value
 
     def resolved(self) -> dict[str, Any]:
-        """All parameters with the catalogue's defaults filled in: what enters the key."""
-        known = LEARNERS[self.learner].parameters
-        defaults = {name: parameter.default for name, parameter in known.items()}
-        return {"learner": self.learner, **defaults, **self.parameters}
+        """All parameters with the catalogue's defaults filled in: what enters the key.
+
+        Numbers have the catalogue's type, so that ``1`` and ``1.0`` are one key.
+        """
+        resolved: dict[str, Any] = {"learner": self.learner}
+        for name, parameter in LEARNERS[self.learner].parameters.items():
+            value = self.parameters.get(name, parameter.default)
+            resolved[name] = parameter.type(value) if value is not None else None
+        return resolved
 
 
 class Nuisances(Section):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
+from conf import names
+
 TS = pa.timestamp("us", tz="UTC")
 DOUBLES = pa.list_(pa.float64())
 SCHEMA_VERSION = 1
@@ -83,16 +85,5 @@ RECORD: dict[str, pa.Schema] = {
 }
 """Tables of the record, by name; each lies at ``<home>/record/<name>``."""
 
-FEATURES_RESERVED = (
-    "features_key",
-    "unit_id",
-    "cluster_id",
-    "unit_time",
-    "weight",
-    "fold",
-)
-"""Columns that every features table has; the study's own columns follow under their names.
-
-``features_key string, unit_id string, cluster_id string?, unit_time timestamp?, weight double,
-fold array<int>`` (one entry a repetition), partitioned by ``features_key``.
-"""
+FEATURES_RESERVED = names.FEATURES_RESERVED
+"""Columns that every features table has; declared in `conf`, since the validator knows them."""

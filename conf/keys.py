@@ -1,0 +1,199 @@
+"""Keys: one a stage, of what the stage computes and nothing else.
+
+A key is the SHA-256 of canonical JSON. The question, the schedule and publishing enter none; code
+enters as an integer a stage and the versions of the numeric libraries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from conf.gates import thresholds
+from conf.plan import effect_specs, feature_columns
+from conf.study import Study
+from conf.windows import Span, duration
+
+NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
+"""Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
+
+_FEATURES_LIBRARIES = ("pyspark",)
+_CROSSFIT_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost")
+_LABEL_LIBRARIES = ("numpy", "xgboost", "pyspark", "scikit-learn")
+_PLATFORM_LIBRARIES = ("numpy", "xgboost", "scikit-learn")
+
+_KERNELS = (
+    ("amx_tile", "avx512amx"),
+    ("avx512_bf16", "avx512bf16"),
+    ("avx512f", "avx512"),
+    ("avx2", "avx2"),
+    ("avx", "avx"),
+    ("sse2", "sse2"),
+    ("sve", "sve"),
+    ("asimd", "neon"),
+)
+"""CPU flags, the strongest first: linear algebra picks its kernels, so its rounding, by them."""
+
+
+def digest(inputs: Mapping[str, Any]) -> str:
+    """SHA-256 of the canonical JSON of `inputs`, 64 hex digits."""
+    text = json.dumps(
+        inputs, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    )
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def features_key(study: Study, span: Span, pins: Mapping[str, tuple[str, int]]) -> str:
+    """Key of the feature rows.
+
+    Parameters
+    ----------
+    study, span
+        The study and its window.
+    pins
+        Delta table id and version of each source, by the source's name.
+    """
+    return digest(features_inputs(study, span, pins))
+
+
+def features_inputs(
+    study: Study, span: Span, pins: Mapping[str, tuple[str, int]]
+) -> dict[str, Any]:
+    """What enters `features_key`, by name: a plan shows which of them changed."""
+    sources = {
+        name: {
+            "table_id": pins[name][0],
+            "version": pins[name][1],
+            "event_time": source.event_time,
+            "known_at": source.known_at,
+        }
+        for name, source in study.sources.items()
+    }
+    return {
+        "sql": study.units.sql.strip(),
+        "units": study.units.model_dump(exclude={"sql"}),
+        "history": {name: _history(study, name) for name in study.history},
+        "columns": feature_columns(study),
+        "treatments": {name: each.kind for name, each in study.treatments.items()},
+        "outcomes": {
+            name: [each.kind, duration(each.horizon).total_seconds(), each.missing]
+            for name, each in study.outcomes.items()
+        },
+        "folds": study.folds.model_dump(),
+        "window": _bounds(span),
+        "sources": sources,
+        "numerics": NUMERICS["features"],
+        "libraries": _versions(_FEATURES_LIBRARIES),
+    }
+
+
+def _history(study: Study, name: str) -> dict[str, Any]:
+    history = study.history[name]
+    return history.model_dump() | {"lookback": duration(history.lookback).total_seconds()}
+
+
+def crossfit_key(study: Study, features_digest: str, device: str) -> str:
+    """Key of the cells, moments and tallies.
+
+    Parameters
+    ----------
+    study
+        The study, for its effects with their learners, its covariates in order and its folds.
+    features_digest
+        Digest of the feature rows: rows that did not change keep the key.
+    device
+        Kind of device (``cpu``, ``cuda``): the two round differently.
+    """
+    return digest(crossfit_inputs(study, features_digest, device))
+
+
+def crossfit_inputs(study: Study, features_digest: str, device: str) -> dict[str, Any]:
+    """What enters `crossfit_key`, by name."""
+    effects = sorted((asdict(spec) for spec in effect_specs(study)), key=_effect_order)
+    return {
+        "features": features_digest,
+        "effects": [effect | {"by": sorted(effect["by"])} for effect in effects],
+        "covariates": study.covariates,
+        "folds": study.folds.model_dump(),  # the salt seeds the learners too
+        "device": device,
+        "numerics": NUMERICS["crossfit"],
+        "libraries": _versions(_CROSSFIT_LIBRARIES),
+    }
+
+
+def _effect_order(effect: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(effect[name] for name in ("method", "estimand", "treatment", "outcome"))
+
+
+def run_key(study: Study, span: Span, crossfit: str) -> str:
+    """Key of the effects and checks: what the record, MLflow and the reviewer call a run."""
+    return digest(run_inputs(study, span, crossfit))
+
+
+def run_inputs(study: Study, span: Span, crossfit: str) -> dict[str, Any]:
+    """What enters `run_key`, by name."""
+    return {
+        "study": study.study,
+        "window": _bounds(span),
+        "crossfit": crossfit,
+        "cluster": study.units.cluster,  # its name stands in `se_kind`
+        "inference": study.inference.model_dump(),
+        "checks": thresholds(study),
+        "numerics": NUMERICS["estimate"],
+    }
+
+
+def _bounds(span: Span) -> list[str]:
+    return [span.start.isoformat(), span.end.isoformat()]
+
+
+def numerics_label() -> str:
+    """The record's `numerics`: the integers of `NUMERICS` and the library versions."""
+    stages = ",".join(f"{stage}={number}" for stage, number in NUMERICS.items())
+    return f"{stages};{_joined(_LABEL_LIBRARIES)}"
+
+
+@cache
+def platform_label() -> str:
+    """The record's `platform`: within one, equal keys give equal digests.
+
+    Operating system, machine, CPU kernel family, and the libraries that carry their own kernels:
+    ``linux-x86_64-avx512;numpy=2.4.6,...``.
+    """
+    machine = platform.machine() or "unknown"
+    return f"{sys.platform}-{machine}-{_kernels()};{_joined(_PLATFORM_LIBRARIES)}"
+
+
+def _kernels(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    have = set(flags.partition(":")[2].split())
+    return next((name for flag, name in _KERNELS if flag in have), "unknown")
+
+
+def _joined(libraries: tuple[str, ...]) -> str:
+    return ",".join(f"{name}={number}" for name, number in _versions(libraries).items())
+
+
+def _versions(libraries: tuple[str, ...]) -> dict[str, str]:
+    """Installed versions, read without importing anything."""
+    return {name: _version(name) for name in libraries}
+
+
+@cache
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "none"
