@@ -15,7 +15,7 @@ from conf.profile import Profile
 from estimators.errors import PlatformError, Where
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient  # after telemetry is off; 2 s that `ui` saves
 
 _SQLITE = "sqlite:///"
 _PART = "/mlflow/artifacts"
@@ -52,10 +52,12 @@ def store(profile: Profile) -> Iterator[MlflowClient]:
 
 
 def _client(profile: Profile) -> MlflowClient:
-    _quiet()
-    from mlflow import MlflowClient
+    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before MLflow is loaded
+    from mlflow import MlflowClient  # 2 s to load, which `ui` saves
     from mlflow.exceptions import MlflowException
 
+    for name in ("mlflow", "alembic"):  # the first migration logs forty steps
+        logging.getLogger(name).setLevel(logging.WARNING)
     file = database(profile)
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -73,13 +75,6 @@ def _client(profile: Profile) -> MlflowClient:
         ) from error
     relocate(profile)
     return client
-
-
-def _quiet() -> None:
-    """No telemetry, and no log of the first migration's forty steps."""
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
 
 
 def relocate(profile: Profile) -> int:
@@ -137,3 +132,24 @@ def _move(
                 f" WHERE substr({column}, 1, ?) = ?",
                 (new, len(old) + 1, len(old) + 1, f"{old}/"),
             )
+
+
+def is_finished(profile: Profile, run_id: str) -> bool:
+    """Whether a SQLite store holds this run, finished and not deleted. Does not load MLflow.
+
+    Other stores answer False: they are asked through MLflow.
+    """
+    relocate(profile)
+    file = database(profile)
+    if file is None or not file.exists():
+        return False
+    query = (
+        "SELECT 1 FROM runs JOIN experiments USING (experiment_id) WHERE run_uuid = ?"
+        " AND status = 'FINISHED' AND runs.lifecycle_stage = 'active'"
+        " AND experiments.lifecycle_stage = 'active'"
+    )
+    with closing(sqlite3.connect(file, timeout=60)) as connection:
+        try:
+            return connection.execute(query, (run_id,)).fetchone() is not None
+        except sqlite3.OperationalError:  # a file without MLflow's tables
+            return False
