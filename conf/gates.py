@@ -12,7 +12,7 @@ from typing import Literal
 
 from conf.plan import effect_specs
 from conf.study import Study
-from estimators.catalog import CHECKS
+from estimators.catalog import CHECKS, applies
 from estimators.effects import EffectSpec
 from estimators.errors import UsageError
 
@@ -107,23 +107,6 @@ def thresholds(study: Study) -> dict[str, dict[str, tuple[str, float] | None]]:
             for metric, text in texts.items()
         }
     return resolved
-
-
-def applies(check: str, method: str, treatment_kind: str, *, drops: bool) -> bool:
-    """Whether a check has something to say on an effect.
-
-    Parameters
-    ----------
-    check
-        A check of the catalogue.
-    method, treatment_kind
-        The effect's.
-    drops
-        Whether rows without the outcome are dropped: else there is no attrition.
-    """
-    known = CHECKS[check]
-    fits = known.methods is None or method in known.methods
-    return fits and treatment_kind in known.treatments and (drops or check != "attrition")
 
 
 def ungrouped(effect_id: str) -> str:

@@ -183,3 +183,20 @@ CHECKS: dict[str, Check] = {
 
 OVERLAP_CLIP = 0.01
 """Default bound of the propensity: clipped to [clip, 1 - clip]."""
+
+
+def applies(check: str, method: str, treatment_kind: str, *, drops: bool) -> bool:
+    """Whether a check has something to say on an effect.
+
+    Parameters
+    ----------
+    check
+        A check of the catalogue.
+    method, treatment_kind
+        The effect's.
+    drops
+        Whether rows without the outcome are dropped: else there is no attrition.
+    """
+    known = CHECKS[check]
+    fits = known.methods is None or method in known.methods
+    return fits and treatment_kind in known.treatments and (drops or check != "attrition")

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from estimators import naive
 from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_moments
-from estimators.checks import IMPLEMENTATIONS, applies
+from estimators.checks import IMPLEMENTATIONS, applicable
 from estimators.effects import EffectSpec, group_by_name
 from estimators.learners import open_fold, seed_of
 from estimators.nuisances import Pass, Target, needed, passes
@@ -236,9 +236,8 @@ def _tallies(units: Units, fitted: Sequence[Fitted]) -> list[Tally]:
     found: dict[tuple[object, ...], Tally] = {}
     for each in fitted:
         rows = naive.tallies_of(units, each) + _clusters(units, each)
-        for name, check in IMPLEMENTATIONS.items():
-            if applies(name, each.effect):
-                rows += check.tallies_of(units, each)
+        for name in applicable(each.effect):
+            rows += IMPLEMENTATIONS[name].tallies_of(units, each)
         for row in rows:
             key = (row.subject, row.effect_id, row.arm, row.weighting, row.fold)
             found.setdefault((*key, row.group_by, row.group_value), row)

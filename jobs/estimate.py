@@ -14,16 +14,14 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-from conf.gates import parse_condition, passes
+from conf.gates import passes, thresholds
 from conf.keys import numerics_label, platform_label, run_key
 from conf.plan import effect_specs
 from threadpoolctl import threadpool_limits
 
 from conf.profile import Profile
-from conf.study import Study
 from estimators import naive
-from estimators.catalog import CHECKS as CATALOGUE
-from estimators.checks import IMPLEMENTATIONS, Finding, applies
+from estimators.checks import IMPLEMENTATIONS, Finding, applicable
 from estimators.effects import EffectSpec
 from estimators.inference import Estimate, estimate
 from estimators.tallies import Tallies
@@ -188,34 +186,23 @@ def _check_rows(
         "window_end": resolved.span.end,
     }
     rows = []
-    for check, thresholds in _thresholds(study).items():
+    for check, conditions in thresholds(study).items():
         seen: set[tuple[str | None, str, str]] = set()
         for spec in specs:
-            if not applies(check, spec):
+            if check not in applicable(spec):
                 continue
             for finding in IMPLEMENTATIONS[check].run(tallies, spec):
                 about = spec.treatment if finding.effect_id is None else ""
                 if (finding.effect_id, finding.metric, about) not in seen:
                     seen.add((finding.effect_id, finding.metric, about))
-                    rows.append(same | _check_row(check, finding, thresholds[finding.metric]))
+                    rows.append(same | _check_row(check, finding, conditions[finding.metric]))
     return rows
 
 
-def _thresholds(study: Study) -> dict[str, dict[str, str | None]]:
-    """The condition of every metric of the study's checks: its own, else the catalogue's."""
-    return {
-        spec.name: {
-            name: spec.thresholds.get(name, metric.threshold)
-            for name, metric in CATALOGUE[spec.name].metrics.items()
-        }
-        for spec in study.checks
-    }
-
-
-def _check_row(check: str, finding: Finding, condition: str | None) -> dict[str, Any]:
+def _check_row(check: str, finding: Finding, condition: tuple[str, float] | None) -> dict[str, Any]:
     value = finding.value if finding.value is not None and math.isfinite(finding.value) else None
-    op, threshold = parse_condition(condition) if condition else (None, None)
-    passed = None if op is None or threshold is None else passes(value, op, threshold)
+    op, threshold = condition or (None, None)
+    passed = passes(value, *condition) if condition else None
     return {
         "effect_id": finding.effect_id,
         "check": check,

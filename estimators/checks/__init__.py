@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from estimators.catalog import CHECKS
+from estimators.catalog import CHECKS, applies
 from estimators.checks import attrition, balance, missingness, nuisance_quality, overlap
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
@@ -30,12 +30,13 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
 }
 
 
-def applies(check: str, effect: EffectSpec) -> bool:
-    """Whether a check says something about an effect's method and treatment."""
-    known = CHECKS[check]
-    return effect.treatment_kind in known.treatments and (
-        known.methods is None or effect.method in known.methods
-    )
+def applicable(effect: EffectSpec) -> list[str]:
+    """Checks that say something about an effect, in the catalogue's order."""
+    return [
+        name
+        for name in CHECKS
+        if applies(name, effect.method, effect.treatment_kind, drops=effect.drop_missing)
+    ]
 
 
-__all__ = ["IMPLEMENTATIONS", "Finding", "Implementation", "applies"]
+__all__ = ["IMPLEMENTATIONS", "Finding", "Implementation", "applicable"]
