@@ -14,11 +14,11 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+from threadpoolctl import threadpool_limits
+
 from conf.gates import passes, thresholds
 from conf.keys import numerics_label, platform_label, run_key
 from conf.plan import effect_specs
-from threadpoolctl import threadpool_limits
-
 from conf.profile import Profile
 from estimators import naive
 from estimators.checks import IMPLEMENTATIONS, Finding, applicable

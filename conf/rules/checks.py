@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from conf.document import Place, describe
-from conf.gates import CONDITION_RULE, applies, matches, parse_condition
+from conf.gates import CONDITION_RULE, matches, parse_condition
 from conf.names import listed, nearest
 from conf.plan import grouping
 from conf.rules.reading import Parts, PlannedEffect
 from conf.study import ALL_CHECKS
-from estimators.catalog import CHECKS
+from estimators.catalog import CHECKS, applies
 from estimators.errors import Fault, UsageError
 
 _METRICS = [f"{name}.{metric}" for name, check in CHECKS.items() for metric in check.metrics]
