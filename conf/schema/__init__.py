@@ -1,0 +1,133 @@
+"""The study's JSON schema for editors, generated from the models and the catalogue."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from conf.gates import CONDITION_RULE
+from conf.names import IDENTIFIER
+from conf.study import Study
+from estimators.catalog import CHECKS, LEARNERS, METHODS, Learner, Parameter
+
+SCHEMA_PATH = Path(__file__).parent / "study.schema.json"
+
+_TYPES = {int: "integer", float: "number", str: "string"}
+_CONDITION = {"type": "string", "pattern": r"^\s*(<=|>=|<|>)", "description": CONDITION_RULE}
+
+
+def study_schema() -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of a study file, short forms included."""
+    schema = Study.model_json_schema(by_alias=True)
+    parts = schema["$defs"]
+    for name in ("Treatment", "Outcome"):
+        parts[name] = _or_kind(parts[name])
+    parts["LearnerSpec"] = _learners()
+    parts["CheckSpec"] = _checks()
+    effect = parts["Effect"]["properties"]
+    effect["method"] = _named("The effect model.", {n: each.title for n, each in METHODS.items()})
+    estimands = sorted({name for method in METHODS.values() for name in method.estimands})
+    effect["estimand"] = effect["estimand"] | {"anyOf": [{"enum": estimands}, {"type": "null"}]}
+    gates = parts["Publish"]["properties"]["gates"]
+    gates["additionalProperties"] = _metrics(
+        {f"{name}.{each}": m.title for name, c in CHECKS.items() for each, m in c.metrics.items()}
+    )
+    for section in ("sources", "history", "treatments", "outcomes"):
+        schema["properties"][section]["propertyNames"] = {"pattern": f"^{IDENTIFIER.pattern}$"}
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "A Causeway study"
+    _drop_defaults_of_objects(schema)
+    return schema
+
+
+def render() -> str:
+    """The schema file's text."""
+    return json.dumps(study_schema(), indent=2, sort_keys=True) + "\n"
+
+
+def _or_kind(section: dict[str, Any]) -> dict[str, Any]:
+    kind = section["properties"]["kind"]
+    return {"anyOf": [kind | {"description": "Short for `{kind: ...}`."}, section]}
+
+
+def _named(description: str, names: dict[str, str]) -> dict[str, Any]:
+    """A choice whose options an editor explains."""
+    return {
+        "description": description,
+        "type": "string",
+        "enum": list(names),
+        "markdownEnumDescriptions": list(names.values()),  # YAML language servers show these
+    }
+
+
+def _learners() -> dict[str, Any]:
+    names = _named("A learner with its defaults.", {n: each.title for n, each in LEARNERS.items()})
+    return {
+        "description": "A learner's name, or a mapping with its parameters.",
+        "anyOf": [names, *(_learner(name, each) for name, each in LEARNERS.items())],
+    }
+
+
+def _learner(name: str, learner: Learner) -> dict[str, Any]:
+    properties = {key: _parameter(each) for key, each in learner.parameters.items()}
+    return {
+        "type": "object",
+        "title": name,
+        "description": learner.title,
+        "properties": {"learner": {"const": name}, **properties},
+        "required": ["learner"],
+        "additionalProperties": False,
+    }
+
+
+def _parameter(parameter: Parameter) -> dict[str, Any]:
+    schema: dict[str, Any] = {"type": _TYPES[parameter.type], "default": parameter.default}
+    if parameter.low is not None:
+        schema["minimum"] = parameter.low
+    if parameter.high is not None:
+        schema["maximum"] = parameter.high
+    return schema
+
+
+def _checks() -> dict[str, Any]:
+    names = _named("A check.", {name: each.title for name, each in CHECKS.items()})
+    metrics = {
+        name: _metrics({key: metric.title for key, metric in each.metrics.items()})
+        for name, each in CHECKS.items()
+    }
+    thresholds = {
+        "type": "object",
+        "description": "Thresholds of the study's own: `{overlap: {ess_share: '>= 0.4'}}`.",
+        "properties": metrics,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
+    long = {
+        "type": "object",
+        "properties": {"name": names, "thresholds": {"type": "object"}},
+        "required": ["name"],
+        "additionalProperties": False,
+    }
+    return {"anyOf": [names, thresholds, long]}
+
+
+def _metrics(titles: dict[str, str]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {name: _CONDITION | {"title": title} for name, title in titles.items()},
+        "additionalProperties": False,
+    }
+
+
+def _drop_defaults_of_objects(node: Any) -> None:
+    """Remove defaults of whole sections: noise in an editor."""
+    if isinstance(node, dict):
+        if isinstance(node.get("default"), dict | list):
+            del node["default"]
+        for value in node.values():
+            _drop_defaults_of_objects(value)
+    elif isinstance(node, list):
+        for value in node:
+            _drop_defaults_of_objects(value)
