@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger, runtime, task
+from prefect import flow, get_run_logger, runtime
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Cancelled, Completed, Failed
@@ -34,7 +34,7 @@ from pipelines.progress import CURRENT
 
 async def _may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only what says so itself is tried again."""
-    error = await state.result(raise_on_failure=False)
+    error = await state.aresult(raise_on_failure=False)
     return isinstance(error, CausewayError) and error.retryable
 
 
@@ -44,7 +44,7 @@ def _stage(function: Callable[..., Any], name: str) -> Task[..., Any]:
     async def run(*args: Any, **options: Any) -> Any:
         return await in_thread(function, *args, **options)
 
-    return task(
+    return Task(
         run,
         name=name,
         cache_policy=NO_CACHE,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -40,7 +39,7 @@ class Findings:
 
     effects: list[dict[str, Any]]
     checks: list[CheckRow]
-    verdicts: Mapping[str, Verdict]
+    verdicts: dict[str, Verdict]
 
     @property
     def counts(self) -> dict[str, int]:

@@ -113,8 +113,11 @@ def _through_prefect(execution: Execution, place: Profile, **parameters: Any) ->
     from pipelines.estimate import estimate_study
     from pipelines.execution import OPEN
 
+    async def flow() -> None:
+        await estimate_study(**parameters, return_state=True)
+
     token = OPEN.set(execution)
     try:
-        asyncio.run(estimate_study(**parameters, return_state=True))
+        asyncio.run(flow())
     finally:
         OPEN.reset(token)

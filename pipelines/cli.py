@@ -1,0 +1,256 @@
+"""The command line: a thin root. What a command does lies in the module of its name."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from pipelines.output import INTERRUPTED, Answer, answer, as_line, interrupted
+
+_EXAMPLES = """\b
+Examples:
+  causeway demo                                       the whole way, on real flights
+  causeway init --table lake/orders --treatment coupon --outcome spend
+  causeway validate orders.yaml                       all faults at once, in a second
+  causeway run orders.yaml --window 2026-03           one window, recorded
+  causeway effects orders.yaml                        what is known so far
+  causeway doctor                                     what this machine lacks
+
+\b
+STUDY is a file, or a name in ./conf/studies or the package.
+CAUSEWAY_HOME (default ./.causeway) holds the lake of the demo, the record and MLflow.
+
+\b
+Exit codes: 0 recorded · 1 internal · 2 usage · 3 invalid study · 4 data contract
+  5 source gone · 6 environment · 7 no effect · 8 gate failed (--strict)
+  75 try again · 130 interrupted
+"""
+_json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+_profile = click.option("--profile", help="Where to run: a name or a file (default: local).")
+_study = click.argument("study")
+
+
+class _InOrder(click.Group):
+    """Commands in the order in which one meets them, not by alphabet."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """Names in the order of this file."""
+        return list(self.commands)
+
+
+@click.group(
+    cls=_InOrder, context_settings={"help_option_names": ["-h", "--help"]}, epilog=_EXAMPLES
+)
+@click.version_option(package_name="causeway")
+def root() -> None:
+    """Causal effects from a Delta lake: pinned data, diagnostics, a record a reviewer can trust."""
+
+
+@root.command(
+    short_help="The whole way, on 336,776 real flights.",
+    epilog="\b\nThen look: make ui, or causeway effects rain_delays.",
+)
+@_profile
+@_json
+def demo(profile: str | None, as_json: bool) -> None:
+    """Estimate how rain delays 336,776 flights from New York.
+
+    Writes the demo's lake, runs rain_delays for 2013, 2013-01 and 2013-02 and its over-controlled
+    twin for 2013, and says what they teach. A second demo finds everything recorded.
+    """
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines import demo as demonstration
+        from pipelines.progress import reporting
+
+        place = load_profile(profile)
+        with reporting() as progress:
+            executions = demonstration.demo(place, profile, progress)
+        error = executions[-1].error
+        text = demonstration.text(place, executions) if error is None else ""
+        return Answer(demonstration.as_object(executions, error), text, error)
+
+    answer("causeway.demo/1", as_json, body)
+
+
+@root.command(
+    short_help="Write a study from a table's columns.",
+    epilog="\b\nExample:\n  causeway init --table lake/orders --treatment coupon --outcome spend"
+    " --output orders.yaml",
+)
+@click.option("--table", required=True, help="A Delta table: path, or {lake}/name.")
+@click.option("--treatment", required=True, help="Its column with the treatment.")
+@click.option("--outcome", required=True, help="Its column with the outcome.")
+@click.option("--name", help="Name of the study (default: from the outcome and the treatment).")
+@click.option("--output", type=click.Path(path_type=Path), help="The file (default: NAME.yaml).")
+@_profile
+@_json
+def init(as_json: bool, output: Path | None, **given: Any) -> None:
+    """Write a valid study from a table, a treatment and an outcome.
+
+    The other columns become covariates: take out those that the treatment changes. An existing
+    file is not overwritten.
+    """
+
+    def body() -> Answer:
+        from pipelines.init import init as write
+
+        return write(output=output, **given)
+
+    answer("causeway.init/1", as_json, body)
+
+
+@root.command(
+    short_help="List every fault of a study.",
+    epilog="\b\nExample:\n  causeway validate rain_delays",
+)
+@_study
+@_json
+def validate(study: str, as_json: bool) -> None:
+    """Check a study and list every fault, with its line and the nearest valid name.
+
+    Reads the file only: no engine starts, no table is opened.
+    """
+
+    def body() -> Answer:
+        from pipelines.validate import validate as check
+
+        return check(study)
+
+    answer("causeway.validate/1", as_json, body)
+
+
+@root.command(
+    short_help="Estimate a study on one window and record it.",
+    epilog="\b\nExamples:\n  causeway run rain_delays --window 2013-03\n"
+    "  causeway run rain_delays --window 2013-01..2013-06 --json\n"
+    "  causeway run nsw.yaml                       a study without time has no window",
+)
+@_study
+@click.option("--window", help="2013, 2013-03, 2013-03-05 or 2013-01..2013-06 (one window).")
+@_profile
+@click.option("--recompute", is_flag=True, help="Compute again, compare digests, write nothing.")
+@click.option("--strict", is_flag=True, help="Exit with 8 where a gate fails.")
+@_json
+def run(study: str, window: str | None, as_json: bool, **given: Any) -> None:
+    """Estimate a study on one window and record it.
+
+    The same key a second time adds nothing. After a crash or Ctrl-C run it again: it goes on
+    after the last commit.
+    """
+
+    def body() -> Answer:
+        from pipelines.progress import reporting
+        from pipelines.run import run_study
+        from pipelines.tables import run_text
+
+        with reporting() as progress:
+            execution = run_study(study, window, progress=progress, **given)
+        return Answer(execution.as_dict(), run_text(execution), execution.error)
+
+    answer("causeway.run/1", as_json, body)
+
+
+@root.command(
+    short_help="Show what is recorded of a study.",
+    epilog="\b\nExample:\n  causeway effects rain_delays --window 2013-03 --json",
+)
+@_study
+@click.option("--window", help="Only this window.")
+@_profile
+@_json
+def effects(study: str, window: str | None, profile: str | None, as_json: bool) -> None:
+    """Show the current effects of a study: intervals, verdicts and failed checks.
+
+    Reads the record only; of each window and effect the row recorded last.
+    """
+
+    def body() -> Answer:
+        from conf.load import load_study
+        from conf.profile import load_profile
+        from conf.windows import parse_span
+        from pipelines import effects as known
+        from pipelines.tables import effects_text
+
+        loaded = load_study(study)
+        span = parse_span(window, loaded.study.window) if window else None
+        rows = known.current(load_profile(profile), loaded, span)
+        name = loaded.study.study
+        text = effects_text(rows) if rows else f"{name}: nothing is recorded yet\n"
+        return Answer(known.as_object(name, rows), text)
+
+    answer("causeway.effects/1", as_json, body)
+
+
+@root.command(
+    short_help="Open MLflow (and Prefect).", epilog="\b\nExample:\n  causeway ui --prefect --port 0"
+)
+@click.option("--port", default=5000, show_default=True, help="MLflow's port; 0: any free one.")
+@click.option("--prefect", is_flag=True, help="Prefect's server too.")
+@click.option("--prefect-port", default=4200, show_default=True, help="Its port; 0: any free one.")
+@_profile
+def ui(profile: str | None, **given: Any) -> None:
+    """Open MLflow on the record (and Prefect on the flows), until Ctrl-C."""
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines.ui import serve
+
+        serve(load_profile(profile), **given)
+        return Answer({})
+
+    answer("causeway.ui/1", False, body)
+
+
+@root.command(short_help="Say what this machine lacks.")
+@_profile
+@_json
+def doctor(profile: str | None, as_json: bool) -> None:
+    """Say what this machine has and lacks: Java, JARs, engines, disk, memory, ports, GPU."""
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines import doctor as medicine
+
+        lines = medicine.examine(load_profile(profile))
+        error = medicine.verdict(lines)
+        return Answer(medicine.as_object(lines, error), medicine.text(lines), error)
+
+    answer("causeway.doctor/1", as_json, body)
+
+
+def main() -> NoReturn:
+    """Entry point of ``causeway``."""
+    # First in, last out: engines have stopped by then, and a stage's thread that still runs after
+    # an interrupt must not meet an interpreter that is taken down under it.
+    code = {"now": 0}
+    atexit.register(lambda: os._exit(code["now"]) if code["now"] == INTERRUPTED else None)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        root(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        if "--json" in sys.argv:
+            sys.stdout.write(as_line(_usage(error)))
+        code["now"] = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        sys.stderr.write(f"{interrupted()}\n")
+        code["now"] = INTERRUPTED
+    except SystemExit as left:
+        code["now"] = left.code if isinstance(left.code, int) else 1
+    raise SystemExit(code["now"])
+
+
+def _usage(error: click.ClickException) -> dict[str, Any]:
+    from estimators.errors import UsageError
+
+    refused = UsageError(error.format_message(), remedy="causeway COMMAND --help shows how")
+    command = next((each for each in sys.argv[1:] if each in root.commands), "cli")
+    return {"schema": f"causeway.{command}/1", "error": refused.as_dict()}
