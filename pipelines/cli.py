@@ -90,7 +90,6 @@ def demo(profile: str | None, as_json: bool) -> None:
 @click.option("--outcome", required=True, help="Its column with the outcome.")
 @click.option("--name", help="Name of the study (default: from the outcome and the treatment).")
 @click.option("--output", type=click.Path(path_type=Path), help="The file (default: NAME.yaml).")
-@_profile
 @_json
 def init(as_json: bool, output: Path | None, **given: Any) -> None:
     """Write a valid study from a table, a treatment and an outcome.

@@ -70,7 +70,9 @@ def _outcome(schema: str, body: Callable[[], Answer]) -> tuple[Answer, int]:
         if debug():
             traceback.print_exc()
         return Answer({"schema": schema, "error": error.as_dict()}, error=error), error.exit_code
-    return found, found.error.exit_code if found.error else 0
+    if found.error is None:
+        return found, 0
+    return found, INTERRUPTED if found.error.code == "interrupted" else found.error.exit_code
 
 
 def interrupted() -> CausewayError:

@@ -13,6 +13,7 @@ from conf.windows import parse_span
 from jobs import ledger
 from jobs.ledger import Progress, Stage
 from pipelines.faults import translate
+from pipelines.output import interrupted
 
 if TYPE_CHECKING:
     from jobs.resolve import Resolved
@@ -65,6 +66,8 @@ def run_study(
                 recompute=recompute,
                 strict=strict,
             )
+    except KeyboardInterrupt:
+        execution.fail(interrupted())
     except Exception as raised:
         execution.fail(translate(raised, place.home if place else None))
     return execution
@@ -110,6 +113,8 @@ def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
 
 def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
     settle(_SETTINGS | {"PREFECT_HOME": str(place.home / "prefect")})
+    from prefect.exceptions import TerminationSignal
+
     from pipelines.estimate import estimate_study
     from pipelines.execution import OPEN
 
@@ -119,5 +124,7 @@ def _through_prefect(execution: Execution, place: Profile, **parameters: Any) ->
     token = OPEN.set(execution)
     try:
         asyncio.run(flow())
+    except (TerminationSignal, asyncio.CancelledError) as stopped:
+        raise KeyboardInterrupt from stopped
     finally:
         OPEN.reset(token)
