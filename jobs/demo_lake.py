@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -190,8 +190,8 @@ def _read(source: Any, name: str) -> pa.Table:
 
 def _utc(local: pd.Series) -> pd.Series:
     """New York's clock as UTC. A time that does not exist or comes twice is refused: none does."""
-    there: pd.Series = local.dt.tz_localize(ZONE, ambiguous="raise", nonexistent="raise")
-    return there.dt.tz_convert("UTC")
+    there: pd.Series[Any] = local.dt.tz_localize(ZONE, ambiguous="raise", nonexistent="raise")
+    return cast("pd.Series[Any]", there.dt.tz_convert("UTC"))
 
 
 def _with(rows: pa.Table, times: list[tuple[str, pd.Series]]) -> pa.Table:

@@ -84,9 +84,26 @@ def open_table(path: str, version: int | None = None) -> DeltaTable:
 def pin(name: str, path: str, version: int | None = None) -> Pin:
     """Pin a source: the given version, or the newest."""
     table = open_table(path, version)
-    entry = table.history(1)[0]
-    committed = datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
-    return Pin(name, path, str(table.metadata().id), table.version(), committed)
+    pinned = table.version()
+    return Pin(name, path, str(table.metadata().id), pinned, _committed_at(path, name, pinned))
+
+
+def _committed_at(path: str, name: str, version: int) -> datetime:
+    """Commit time of a version, read off the newest log.
+
+    `history` of a table that was loaded at an older version shows the newest commits under the
+    older numbers.
+    """
+    newest = DeltaTable(path)
+    for entry in newest.history(newest.version() - version + 1):
+        if entry["version"] == version:
+            return datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
+    raise SourceError(
+        "its commit is no longer in the table's log",
+        code="version_gone",
+        where=Where(table=name, version=version),
+        remedy="pin a newer version",
+    )
 
 
 def record_path(record_root: str, name: str) -> str:
