@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from sqlglot import exp
 from sqlglot.dialects.spark import Spark
@@ -60,16 +60,9 @@ class UnitSql:
     faults: tuple[SqlFault, ...]
 
 
-@dataclass(slots=True)
-class _Text:
-    """The SQL's tokens: the parser's tree keeps no lines."""
-
-    tokens: list[Token] = field(default_factory=list)
-
-    def line(self, word: str | None) -> int:
-        """Line of the first token that reads `word`."""
-        found = (token.line for token in self.tokens if token.text.lower() == (word or "").lower())
-        return next(found, 1)
+def _line(node: exp.Expr) -> int:
+    """Line of the first part of `node` that the parser placed; identifiers and stars are."""
+    return next((int(part.meta["line"]) for part in node.walk() if "line" in part.meta), 1)
 
 
 def read_unit_sql(sql: str, sources: Collection[str], *, windowed: bool) -> UnitSql:
@@ -85,17 +78,17 @@ def read_unit_sql(sql: str, sources: Collection[str], *, windowed: bool) -> Unit
         Whether the study has windows, so that both parameters must be used.
     """
     try:
-        text = _Text(_DIALECT.tokenize(sql))
+        tokens = _DIALECT.tokenize(sql)
     except SqlglotError:
         return UnitSql(None, (SqlFault(1, "a quote or a comment that is not closed", "SQL"),))
-    faults = list(_refused(text.tokens))
+    faults = list(_refused(tokens))
     select, wrong = _parse(sql)
     if select is None:
         return UnitSql(None, (*faults, *wrong))
-    faults += _tables(select, sources, text)
-    faults += _chance(select, text)
-    faults += _parameters(select, text, windowed=windowed)
-    columns, wrong = _columns(select, text)
+    faults += _tables(select, sources)
+    faults += _chance(select)
+    faults += _parameters(select, tokens, windowed=windowed)
+    columns, wrong = _columns(select)
     return UnitSql(columns, (*faults, *wrong))
 
 
@@ -195,37 +188,38 @@ def _over(tokens: list[Token], opening: int) -> bool:
     return False
 
 
-def _tables(select: exp.Select, sources: Collection[str], text: _Text) -> Iterator[SqlFault]:
+def _tables(select: exp.Select, sources: Collection[str]) -> Iterator[SqlFault]:
     known = {name.lower() for name in sources}
-    named = {cte.alias.lower() for cte in select.find_all(exp.CTE)}
+    named = {cte.alias.lower(): cte for cte in select.find_all(exp.CTE)}
     allowed = f"the declared sources {listed(sources)}"
-    for name in sorted(known & named):
-        yield SqlFault(text.line(name), f"a WITH named like the source {name!r}", "another name")
+    for name in sorted(known & named.keys()):
+        line = _line(named[name].args["alias"])
+        yield SqlFault(line, f"a WITH named like the source {name!r}", "another name")
     for table in select.find_all(exp.Table):
         name = table.name
-        line = text.line(name)
+        line = _line(table)
         if not isinstance(table.this, exp.Identifier):
-            yield SqlFault(text.line(table.this.name), f"{table.this.sql()} as a table", allowed)
+            yield SqlFault(line, f"{table.this.sql()} as a table", allowed)
         elif table.db or table.catalog:
             yield SqlFault(line, f"the table {table.sql(dialect='spark')}", allowed)
-        elif name.lower() not in known | named:
+        elif name.lower() not in known | named.keys():
             yield SqlFault(line, f"the table {name!r}", allowed, nearest(name, sources))
         if table.args.get("version") or table.args.get("when"):
             yield SqlFault(line, f"time travel of {name!r}", "`version:` of the source")
 
 
-def _chance(select: exp.Select, text: _Text) -> Iterator[SqlFault]:
+def _chance(select: exp.Select) -> Iterator[SqlFault]:
     """Clauses whose rows are a matter of chance, or that run programs."""
-    if next(select.find_all(exp.TableSample), None):
-        yield SqlFault(text.line("tablesample"), "TABLESAMPLE: other rows each time", "WHERE")
-    if next(select.find_all(exp.QueryTransform), None):
-        yield SqlFault(text.line("transform"), "TRANSFORM: it runs a program", _FUNCTIONS)
+    for sample in select.find_all(exp.TableSample):
+        yield SqlFault(_line(sample), "TABLESAMPLE: other rows each time", "WHERE")
+    for program in select.find_all(exp.QueryTransform):
+        yield SqlFault(_line(program), "TRANSFORM: it runs a program", _FUNCTIONS)
     for limit in select.find_all(exp.Limit):
         if limit.parent and not limit.parent.args.get("order"):
-            yield SqlFault(text.line("limit"), "LIMIT without ORDER BY: any rows", "ORDER BY keys")
+            yield SqlFault(_line(limit), "LIMIT without ORDER BY: any rows", "ORDER BY keys")
 
 
-def _parameters(select: exp.Select, text: _Text, *, windowed: bool) -> Iterator[SqlFault]:
+def _parameters(select: exp.Select, tokens: list[Token], *, windowed: bool) -> Iterator[SqlFault]:
     allowed = "the parameters :window_start and :window_end"
     used = set()
     for node in select.find_all(exp.Placeholder, exp.Parameter):
@@ -234,18 +228,16 @@ def _parameters(select: exp.Select, text: _Text, *, windowed: bool) -> Iterator[
             used.add(name)
             continue
         hint = nearest(name, PARAMETERS) if name else None
-        yield SqlFault(
-            text.line(name or "?"), f"the parameter {node.sql(dialect='spark')}", allowed, hint
-        )
+        lines = (token.line for token in tokens if token.text == (name or "?"))
+        found = f"the parameter {node.sql(dialect='spark')}"
+        yield SqlFault(next(lines, 1), found, allowed, hint)
     missing = [f":{name}" for name in PARAMETERS if name not in used]
     if windowed and missing:
         found = f"{' and '.join(missing)} not used, so windows would share rows"
         yield SqlFault(1, found, "WHERE time >= :window_start AND time < :window_end")
 
 
-def _columns(
-    select: exp.Select, text: _Text
-) -> tuple[Mapping[str, exp.Expr] | None, list[SqlFault]]:
+def _columns(select: exp.Select) -> tuple[Mapping[str, exp.Expr] | None, list[SqlFault]]:
     columns: dict[str, exp.Expr] = {}
     faults: list[SqlFault] = []
     lower: set[str] = set()
@@ -254,14 +246,15 @@ def _columns(
         if item.is_star:
             star = item.sql(dialect="spark")
             allowed = "named columns: they are the study's contract with its tables"
-            return None, [*faults, SqlFault(text.line("*"), f"SELECT {star}", allowed)]
+            return None, [*faults, SqlFault(_line(item), f"SELECT {star}", allowed)]
         if isinstance(item, exp.Aliases) or not name:
             shown = item.sql(dialect="spark")[:60]
-            first = next(item.find_all(exp.Identifier), None)
-            line = text.line(first.name if first else None)
-            faults.append(SqlFault(line, f"a column without a name: {shown}", "`... AS name`"))
+            faults.append(
+                SqlFault(_line(item), f"a column without a name: {shown}", "`... AS name`")
+            )
         elif name.lower() in lower:
-            faults.append(SqlFault(text.line(name), f"two columns named {name!r}", "one of each"))
+            line = _line(item.args["alias"] if isinstance(item, exp.Alias) else item)
+            faults.append(SqlFault(line, f"two columns named {name!r}", "one of each"))
         else:
             lower.add(name.lower())
             columns[name] = item.unalias()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from conf.document import Place, describe
@@ -64,11 +64,12 @@ def _condition(parts: Parts, place: Place, given: Any) -> Iterator[Fault]:
 def gate_faults(parts: Parts) -> Iterator[Fault]:
     """Gates that match no effect, or that stand on no check."""
     doc = parts.doc
-    asked = {name for name, *_ in _entries(parts)} if "checks" in doc.data else set(ALL_CHECKS)
+    given = {name for name, *_ in _entries(parts)} if "checks" in doc.data else set(ALL_CHECKS)
+    asked = {nearest(name, CHECKS) or name for name in given}
     for pattern in doc.mapping("publish", "gates"):
         place = ("publish", "gates", pattern)
         matched = [effect for effect in parts.effects if _means(parts, pattern, effect)]
-        if parts.effects and not matched:
+        if parts.all_effects_read and not matched:
             ids = [effect.effect_id for effect in parts.effects]
             found = f"the gate {pattern!r}, which matches no effect"
             yield doc.fault(place, found, listed(ids), nearest(pattern, ids, cutoff=0.1))
@@ -89,7 +90,7 @@ def _means(parts: Parts, pattern: str, effect: PlannedEffect) -> bool:
 
 
 def _gate(
-    parts: Parts, place: Place, asked: set[str], matched: list[PlannedEffect]
+    parts: Parts, place: Place, asked: Collection[str], matched: list[PlannedEffect]
 ) -> Iterator[Fault]:
     name = str(place[-1])
     check = name.partition(".")[0]

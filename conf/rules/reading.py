@@ -60,6 +60,11 @@ class Parts:
         """Whether the study has windows."""
         return self.doc.text("window", "every") not in (None, "all")
 
+    @property
+    def all_effects_read(self) -> bool:
+        """Whether each entry of `effects:` could be named."""
+        return len({effect.place for effect in self.effects}) == len(self.doc.items("effects"))
+
 
 def read_parts(doc: Document) -> Parts:
     """Read the parts of a document."""
@@ -80,7 +85,7 @@ def read_parts(doc: Document) -> Parts:
 def _kinds(doc: Document, section: str) -> dict[str, str | None]:
     def kind(value: Any) -> str | None:
         given = value.get("kind") if isinstance(value, dict) else value
-        return given if isinstance(given, str) else None
+        return given if given in ("binary", "continuous") else None
 
     return {name: kind(value) for name, value in doc.mapping(section).items()}
 
@@ -109,7 +114,7 @@ def _effects(
                 f"{method}.{estimand}.{treatment}.{outcome}",
                 method,
                 kind,
-                doc.text("outcomes", outcome, "missing") == "drop",
+                doc.text("outcomes", outcome, "missing") not in (None, "error"),
                 place,
             )
             for treatment, kind in treatments.items()
