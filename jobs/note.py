@@ -206,7 +206,7 @@ def experiment_note(evidence: Evidence, experiment: str) -> str:
         f"[{name}]({view_link(experiment, name)})" for name in (REVIEW, TIMELINE, ESTIMANDS)
     )
     return (
-        f"**{question}** {wording.name(evidence.main)}, {current}. Promoted: none yet. {links}\n\n"
-        f"{len(evidence.windows)} windows recorded. The record of truth is in the Delta tables;"
-        " what is here can be written anew from them."
+        f"**{question}** {current} · promoted: none yet · {links}\n\n"
+        f"{wording.name(evidence.main)}. {len(evidence.windows)} windows recorded. The record of"
+        " truth is in the Delta tables; what is here can be written anew from them."
     )

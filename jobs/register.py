@@ -130,13 +130,15 @@ class _Writer:
         """Experiment and parent run, written unless a finished parent has the run key."""
         experiment = self._experiment()
         parent = self._clean(experiment)
+        data = runs.datasets(self.evidence, self.resolved.pins)
+        content = runs.window_run(self.evidence, data, self.estimate.digest)
         if parent is None:
             self.wrote = True
-            parent = self._parent(experiment)
+            parent = self._parent(experiment, content, data)
             self.client.set_terminated(parent, "FINISHED")
             reach("register.after_finish")
         self._supersede(experiment)
-        self._publish(experiment)
+        self._publish(experiment, content)
         self.progress("register", _STEPS, _STEPS, "registered")
         return experiment, parent
 
@@ -168,10 +170,7 @@ class _Writer:
                 _remove(each.info.artifact_uri, tracking.artifact_root(self.profile))
         return parent
 
-    def _parent(self, experiment: str) -> str:
-        evidence = self.evidence
-        data = runs.datasets(evidence, self.resolved.pins)
-        content = runs.window_run(evidence, data, self.estimate.digest)
+    def _parent(self, experiment: str, content: RunContent, data: tuple[Data, ...]) -> str:
         reach("register.before_parent")
         now = int(time.time() * 1000)
         parent = self._start(experiment, content, now)
@@ -181,7 +180,7 @@ class _Writer:
         self._artifacts(parent)
         reach("register.after_artifacts")
         self.progress("register", 2, _STEPS, "estimates")
-        for place, effect_id in enumerate(reversed(evidence.headline)):
+        for place, effect_id in enumerate(reversed(self.evidence.headline)):
             self._child(experiment, parent, effect_id, data, now + 1 + place)
             reach("register.between_children")
         self._note(parent, experiment, data)
@@ -259,9 +258,9 @@ class _Writer:
             if each.data.tags.get("superseded") != is_old:
                 self.client.set_tag(each.info.run_id, "superseded", is_old)
 
-    def _publish(self, experiment: str) -> None:
+    def _publish(self, experiment: str, content: RunContent) -> None:
         """The experiment's note and saved views, where they are not so already."""
-        wanted = views.tags() | {
+        wanted = views.tags(content.metrics) | {
             NOTE: note.experiment_note(self.evidence, experiment),
             "mlflow.experimentKind": "custom_model_development",
         }

@@ -7,13 +7,16 @@ MLflow 3.17 (see the version bound in pyproject): the tests open the views in it
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 from urllib.parse import quote
 
 _TAG = "mlflow.sharedViewState."
 _CREATED = 1_700_000_000_000
 """A fixed time: the same study gives the same tags."""
+
+_CHARTS = 60
+"""Charts that are named as deleted: the tag holds 20,000 characters."""
 
 REVIEW, TIMELINE, ESTIMANDS = "review", "timeline", "estimands"
 _WORKFLOW = "workflowType=machine_learning"
@@ -48,13 +51,20 @@ def compare_link(experiment: str, runs: Sequence[str]) -> str:
     return f"#/compare-runs?runs={chosen}&experiments={within}&{_WORKFLOW}"
 
 
-def tags() -> dict[str, str]:
-    """The experiment tags of the three views."""
+def tags(metrics: Iterable[str]) -> dict[str, str]:
+    """The experiment tags of the three views.
+
+    Parameters
+    ----------
+    metrics
+        Metrics of the windows' runs: MLflow draws a chart of each that a view does not name, so
+        the timeline names them as deleted.
+    """
     return {
         f"{_TAG}{key}": _envelope(name, state)
         for key, name, state in (
             (REVIEW, "1 Review: a row a window", _review()),
-            (TIMELINE, "2 Timeline: the effect by window", _timeline()),
+            (TIMELINE, "2 Timeline: the effect by window", _timeline(metrics)),
             (ESTIMANDS, "3 Estimands: a row an effect and window", _estimands()),
         )
     }
@@ -73,8 +83,12 @@ def _metric(name: str) -> str:
     return f"metrics.`{name}`"
 
 
-def _table(kind: str, columns: list[str], widths: dict[str, int]) -> dict[str, Any]:
-    """Rows of one kind that are not superseded, newest window first."""
+def _table(kind: str, columns: dict[str, int]) -> dict[str, Any]:
+    """Rows of one kind that are not superseded, newest window first; columns with their widths.
+
+    Widths take effect only beside an order, and an order only where it names the fixed columns.
+    """
+    fixed = {"attributes.`Run Name`": 210, "runDateAndNestInfo": 140}
     return {
         "searchFilter": f"tags.kind = '{kind}' AND tags.superseded = 'false'",
         "orderByKey": "tags.`mlflow.runName`",
@@ -83,9 +97,9 @@ def _table(kind: str, columns: list[str], widths: dict[str, int]) -> dict[str, A
         "lifecycleFilter": "Active",
         "datasetsFilter": [],
         "modelVersionFilter": "All Runs",
-        "selectedColumns": columns,
-        "columnOrder": [],
-        "columnWidths": widths,
+        "selectedColumns": list(columns),
+        "columnOrder": [*fixed, *columns],
+        "columnWidths": fixed | columns,
         "runsHiddenMode": "SHOW_ALL",
         "groupBy": None,
         "viewMaximized": False,
@@ -94,23 +108,27 @@ def _table(kind: str, columns: list[str], widths: dict[str, int]) -> dict[str, A
 
 
 def _review() -> dict[str, Any]:
-    columns = [_tag(name) for name in ("verdict", "effect", "change", "failed", "data")]
-    widths = dict(zip(columns, (100, 170, 150, 260, 170), strict=True))
-    return _table("window", columns, widths)
+    widths = {"verdict": 90, "effect": 160, "change": 140, "failed": 260, "data": 170}
+    return _table("window", {_tag(name): width for name, width in widths.items()})
 
 
 def _estimands() -> dict[str, Any]:
-    names = [_tag(name) for name in ("effect", "verdict", "failed")]
-    numbers = [_metric(name) for name in ("effect/naive", "effect/n", "overlap/ess_share")]
-    widths = dict(zip(names, (180, 100, 230), strict=True))
-    return _table("estimate", names + numbers, widths)
+    tags = {"effect": 180, "verdict": 90, "failed": 240}
+    metrics = {"effect/naive": 110, "effect/n": 90, "overlap/ess_share": 130}
+    return _table(
+        "estimate",
+        {_tag(name): width for name, width in tags.items()}
+        | {_metric(name): width for name, width in metrics.items()},
+    )
 
 
-def _timeline() -> dict[str, Any]:
+def _timeline(metrics: Iterable[str]) -> dict[str, Any]:
     section = {
         "uuid": "causeway-effect",
         "name": "effect",
         "display": True,
+        "columns": 1,
+        "cardHeight": 480,
         "isReordered": True,
         "deleted": False,
         "isGenerated": False,
@@ -138,8 +156,20 @@ def _timeline() -> dict[str, Any]:
         "useGlobalXaxisKey": True,
         "useGlobalLineSmoothing": True,
     }
-    return _table("window", [_tag("effect"), _tag("verdict")], {}) | {
-        "compareRunCharts": [chart],
+    others = [
+        {
+            "uuid": f"causeway-{name}",
+            "type": "LINE",
+            "metricKey": name,
+            "metricSectionId": section["uuid"],
+            "deleted": True,
+            "isGenerated": True,
+        }
+        for name in sorted(metrics)[:_CHARTS]
+        if name != chart["metricKey"]
+    ]
+    return _table("window", {_tag("effect"): 160, _tag("verdict"): 90}) | {
+        "compareRunCharts": [chart, *others],
         "compareRunSections": [section],
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
