@@ -6,6 +6,7 @@ import atexit
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -152,7 +153,8 @@ def run(study: str, window: str | None, as_json: bool, **given: Any) -> None:
 
         with reporting() as progress:
             execution = run_study(study, window, progress=progress, **given)
-        return Answer(execution.as_dict(), run_text(execution), execution.error)
+        text = run_text(execution) if execution.found else ""
+        return Answer(execution.as_dict(), text, execution.error)
 
     answer("causeway.run/1", as_json, body)
 
@@ -225,31 +227,42 @@ def doctor(profile: str | None, as_json: bool) -> None:
     answer("causeway.doctor/1", as_json, body)
 
 
-def main() -> NoReturn:
-    """Entry point of ``causeway``."""
-    # First in, last out: engines have stopped by then, and a stage's thread that still runs after
-    # an interrupt must not meet an interpreter that is taken down under it.
-    code = {"now": 0}
-    atexit.register(lambda: os._exit(code["now"]) if code["now"] == INTERRUPTED else None)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+def execute(arguments: Sequence[str]) -> int:
+    """Run a command line in this process; returns its exit code."""
     try:
-        root(standalone_mode=False)
+        root(list(arguments), standalone_mode=False, prog_name="causeway")
     except click.ClickException as error:
         error.show()
-        if "--json" in sys.argv:
-            sys.stdout.write(as_line(_usage(error)))
-        code["now"] = error.exit_code
+        if "--json" in arguments:
+            sys.stdout.write(as_line(_usage(error, arguments)))
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         sys.stderr.write(f"{interrupted()}\n")
-        code["now"] = INTERRUPTED
+        return INTERRUPTED
     except SystemExit as left:
-        code["now"] = left.code if isinstance(left.code, int) else 1
-    raise SystemExit(code["now"])
+        return left.code if isinstance(left.code, int) else 1
+    return 0
 
 
-def _usage(error: click.ClickException) -> dict[str, Any]:
+def _usage(error: click.ClickException, arguments: Sequence[str]) -> dict[str, Any]:
     from estimators.errors import UsageError
 
     refused = UsageError(error.format_message(), remedy="causeway COMMAND --help shows how")
-    command = next((each for each in sys.argv[1:] if each in root.commands), "cli")
+    command = next((each for each in arguments if each in root.commands), "cli")
     return {"schema": f"causeway.{command}/1", "error": refused.as_dict()}
+
+
+def main() -> NoReturn:
+    """Entry point of ``causeway``."""
+    code = 0
+
+    def leave() -> None:
+        if code == INTERRUPTED:
+            os._exit(code)
+
+    # First in, last out: engines have stopped by then, and a stage's thread that still runs after
+    # an interrupt must not meet an interpreter that is taken down under it.
+    atexit.register(leave)
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    code = execute(sys.argv[1:])
+    raise SystemExit(code)

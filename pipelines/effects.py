@@ -28,6 +28,8 @@ def current(profile: Profile, loaded: LoadedStudy, span: Span | None = None) -> 
     """
     study = loaded.study
     rows = _latest(_rows(profile, study.study, span))
+    if not rows:
+        return []
     judged = _judge(profile, study, rows)
     for row in rows:
         verdict = judged[row["run_key"], row["effect_id"]]

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-import pyarrow.dataset as ds
+from typing import TYPE_CHECKING, Any, Literal
 
 from conf.gates import CheckRow, Verdict, gates_failed, verdicts
 from conf.profile import Profile
 from conf.study import Study
 from conf.windows import Span
 from estimators.errors import CausewayError, GateError, NotMatureError
-from jobs.estimate import read_effects
-from jobs.lake import read_record
-from jobs.ledger import Stage
-from jobs.register import Registered
-from jobs.resolve import Resolved
+
+if TYPE_CHECKING:
+    from jobs.ledger import Stage
+    from jobs.register import Registered
+    from jobs.resolve import Resolved
 
 SCHEMA = "causeway.run/1"
 STAGES = ("resolve", "features", "crossfit", "estimate", "register")
@@ -65,16 +63,15 @@ class Findings:
 
 def findings(profile: Profile, study: Study, run_key: str) -> Findings:
     """Read a run's effects and checks from the record, and judge them."""
+    from jobs.estimate import read_effects
+    from jobs.lake import field_in, read_record
+
     effects = read_effects(profile.record_root, run_key)
-    checks = check_rows(profile, ds.field("run_key") == run_key)
+    where = field_in("run_key", [run_key])
+    rows = read_record(profile.record_root, "checks", where, _CHECK_COLUMNS).to_pylist()
+    checks = [CheckRow(**row) for row in rows]
     ids = [str(row["effect_id"]) for row in effects]
     return Findings(effects, checks, verdicts(study, ids, checks))
-
-
-def check_rows(profile: Profile, where: ds.Expression) -> list[CheckRow]:
-    """Rows of the record's ``checks``."""
-    rows = read_record(profile.record_root, "checks", where, _CHECK_COLUMNS).to_pylist()
-    return [CheckRow(**row) for row in rows]
 
 
 @dataclass(slots=True)

@@ -9,11 +9,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
-from jobs.ledger import Progress, silent
-
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+    from jobs.ledger import Progress
+
+
+def silent(stage: str, done: int, total: int, note: str = "") -> None:
+    """A progress that says nothing. (`jobs.ledger` has one too, and imports pyarrow.)"""
+
 
 CURRENT: ContextVar[Progress] = ContextVar("progress", default=silent)
 """Where the stages of this run report to; a flow started by a Prefect worker has no terminal."""

@@ -10,14 +10,13 @@ from conf.keys import crossfit_key, features_key, run_key
 from conf.load import LoadedStudy, load_study
 from conf.profile import Profile, load_profile, prefect_server, settle
 from conf.windows import parse_span
-from jobs import ledger
-from jobs.ledger import Progress, Stage
+from pipelines.execution import OPEN, Execution, findings
 from pipelines.faults import translate
 from pipelines.output import interrupted
 
 if TYPE_CHECKING:
+    from jobs.ledger import Progress, Stage
     from jobs.resolve import Resolved
-    from pipelines.execution import Execution
 
 _SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -46,8 +45,6 @@ def run_study(
     seconds and which nobody could look at. With ``PREFECT_API_URL`` the flow always runs, so that
     the server's timeline shows every request.
     """
-    from pipelines.execution import Execution
-
     execution = Execution(Path(study).stem)
     place = None
     try:
@@ -82,7 +79,6 @@ def _from_record(
     """
     from jobs import register
     from jobs.resolve import resolve
-    from pipelines.execution import findings
 
     assert execution.span is not None  # noqa: S101 - set by the caller
     resolved = resolve(loaded, execution.span, place)
@@ -99,6 +95,8 @@ def _from_record(
 
 def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
     """The committed features, crossfit and estimate stages; None where one is missing."""
+    from jobs import ledger
+
     study, root = resolved.loaded.study, place.record_root
     pins = {name: (pin.table_id, pin.version) for name, pin in resolved.pins.items()}
     features = ledger.find(root, "features", features_key(study, resolved.span, pins))
@@ -116,7 +114,6 @@ def _through_prefect(execution: Execution, place: Profile, **parameters: Any) ->
     from prefect.exceptions import TerminationSignal
 
     from pipelines.estimate import estimate_study
-    from pipelines.execution import OPEN
 
     async def flow() -> None:
         await estimate_study(**parameters, return_state=True)
