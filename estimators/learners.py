@@ -16,6 +16,7 @@ import xgboost as xgb
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression, Ridge
 
+from estimators.blas import one_blas_thread
 from estimators.catalog import LEARNERS, Kind
 from estimators.effects import Spec
 from estimators.errors import PlatformError
@@ -172,7 +173,7 @@ def require_cuda() -> None:
 
 def _cuda_devices() -> int:
     """Count the devices that the NVIDIA driver shows, without a CUDA toolkit."""
-    import ctypes  # noqa: PLC0415  only where a GPU is asked for
+    import ctypes
 
     try:
         driver = ctypes.CDLL("libcuda.so.1")
@@ -195,7 +196,7 @@ class _LinearFold:
         weight: Doubles,
     ) -> None:
         self.weight = weight
-        encode = _encoder(design, train)
+        encode = _encoder(design, train, weight)
         self.train, self.test = encode(design.values[train]), encode(design.values[test])
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
@@ -205,28 +206,32 @@ class _LinearFold:
                 return np.full(len(self.test), y[0])
             strength = 1.0 / max(penalty, 1e-10)
             model = LogisticRegression(C=strength, solver="newton-cholesky", max_iter=200)
-            model.fit(self.train, y, sample_weight=self.weight)
-            return np.asarray(model.predict_proba(self.test)[:, 1], dtype=np.float64)
+            with one_blas_thread():
+                model.fit(self.train, y, sample_weight=self.weight)
+                return np.asarray(model.predict_proba(self.test)[:, 1], dtype=np.float64)
         ridge = Ridge(alpha=penalty, solver="cholesky")
-        ridge.fit(self.train, y, sample_weight=self.weight)
-        return np.asarray(ridge.predict(self.test), dtype=np.float64)
+        with one_blas_thread():
+            ridge.fit(self.train, y, sample_weight=self.weight)
+            return np.asarray(ridge.predict(self.test), dtype=np.float64)
 
 
 def _encoder(
-    design: Design, train: NDArray[np.intp]
+    design: Design, train: NDArray[np.intp], weight: Doubles
 ) -> Callable[[NDArray[np.floating[Any]]], Doubles]:
-    """Encoding learnt on the training rows: mean-filled numbers with a missing flag, one-hots."""
+    """Encoding learnt on the training rows: mean-filled numbers with a missing flag, one-hots.
+
+    Means and spreads are weighted, so that a row of weight k encodes as k copies of it do.
+    """
     values = design.values[train].astype(np.float64)
     numbers = [j for j in range(values.shape[1]) if j not in design.categories]
     observed = ~np.isnan(values[:, numbers])
-    counts = observed.sum(axis=0)
+    mass = np.where(observed, weight[:, None], 0.0)
+    total = np.maximum(mass.sum(axis=0), np.finfo(np.float64).tiny)
     filled = np.where(observed, values[:, numbers], 0.0)
-    mean = filled.sum(axis=0) / np.maximum(counts, 1)
-    spread = np.sqrt(
-        (np.where(observed, filled - mean, 0.0) ** 2).sum(axis=0) / np.maximum(counts, 1)
-    )
+    mean = (mass * filled).sum(axis=0) / total
+    spread = np.sqrt((mass * np.where(observed, filled - mean, 0.0) ** 2).sum(axis=0) / total)
     scale = np.where(spread > 0, spread, 1.0)
-    flagged = np.flatnonzero(counts < len(values))
+    flagged = np.flatnonzero(~observed.all(axis=0))
 
     def encode(rows: NDArray[np.floating[Any]]) -> Doubles:
         number = rows[:, numbers].astype(np.float64)
