@@ -86,19 +86,31 @@ def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
 
 
 def _pooled_sd(control: Tally | None, treated: Tally | None) -> float:
+    """Pooled within-arm standard deviation; of both arms together where each is constant.
+
+    (A covariate that *is* the treatment is constant within the arms: no reason to pass.)
+    """
     if control is None or treated is None or control.w <= 0 or treated.w <= 0:
         return 0.0
     variances = [each.xx / each.w - (each.x / each.w) ** 2 for each in (control, treated)]
-    return float(np.sqrt(max(sum(variances) / 2.0, 0.0)))
+    pooled = float(np.sqrt(max(sum(variances) / 2.0, 0.0)))
+    if pooled > _tiny(control):
+        return pooled
+    w = control.w + treated.w
+    between = treated.x / treated.w - control.x / control.w
+    return abs(between) * float(np.sqrt(control.w * treated.w)) / w
+
+
+def _tiny(control: Tally) -> float:
+    """What rounding alone may leave of a standard deviation, in sums of squares."""
+    return 1e-7 * abs(control.x / control.w)
 
 
 def _smd(control: Tally | None, treated: Tally | None, spread: float) -> float | None:
     if control is None or treated is None or control.w <= 0 or treated.w <= 0:
         return None
     difference = treated.x / treated.w - control.x / control.w
-    if spread <= 1e-12 * max(1.0, abs(control.x / control.w)):
-        return 0.0 if abs(difference) <= 1e-9 * max(1.0, abs(control.x / control.w)) else None
-    return difference / spread
+    return difference / spread if spread > _tiny(control) else 0.0
 
 
 def _largest(table: Sequence[Mapping[str, object]], column: str) -> float | None:
