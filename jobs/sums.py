@@ -132,20 +132,27 @@ def read_tallies(record_root: str, key: str) -> Tallies:
 def read_families(
     record_root: str, key: str, tallies: Tallies, clustered: bool
 ) -> dict[str | None, list[FamilySums]]:
-    """The families of a crossfit key, by grouping: a `FamilySums` a repetition.
+    """The families of a crossfit key from the record."""
+    mine = ds.field("crossfit_key") == key
+    cells = read_record(record_root, "cells", mine)
+    return families(cells, read_record(record_root, "moments", mine), tallies, clustered)
+
+
+def families(
+    cells: pa.Table, moments: pa.Table, tallies: Tallies, clustered: bool
+) -> dict[str | None, list[FamilySums]]:
+    """The families of the rows of one key, by grouping: a `FamilySums` a repetition.
 
     Cells merge in any grouping; here by sorting them, so that equal sums give equal bytes.
     """
-    mine = ds.field("crossfit_key") == key
     order = [(name, "ascending") for name in ("rep", "group_value", "fold", "cell")]
-    cells = read_record(record_root, "cells", mine).sort_by(order)
-    moments = read_record(record_root, "moments", mine)
-    families: dict[str | None, list[FamilySums]] = {}
+    cells = cells.sort_by(order)
+    found: dict[str | None, list[FamilySums]] = {}
     names = sorted(set(cells["group_by"].to_pylist()), key=lambda name: name or "")
     for name in names:
         chosen = cells.filter(_equal("group_by", name))
         reps = sorted(set(chosen["rep"].to_pylist()))
-        families[name] = [
+        found[name] = [
             _family(
                 chosen.filter(ds.field("rep") == rep),
                 moments.filter(_equal("group_by", name) & (ds.field("rep") == rep)),
@@ -155,7 +162,7 @@ def read_families(
             )
             for rep in reps
         ]
-    return families
+    return found
 
 
 def _equal(column: str, value: str | None) -> ds.Expression:
