@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
-    """A progress that says nothing. (`jobs.ledger` has one too, and imports pyarrow.)"""
+    """Say nothing; as in `jobs.ledger`, which would import pyarrow."""
 
 
 CURRENT: ContextVar[Progress] = ContextVar("progress", default=silent)
