@@ -1,0 +1,62 @@
+"""Fills the README's marked blocks from committed results: `python infra/readme.py [--check]`."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def demo() -> str:
+    """What `make demo` printed."""
+    return f"```\n{(ROOT / 'infra/docs/demo.txt').read_text().rstrip()}\n```"
+
+
+def study() -> str:
+    """The demo's study, whole."""
+    return f"```yaml\n{(ROOT / 'conf/studies/rain_delays.yaml').read_text().rstrip()}\n```"
+
+
+def coverage() -> str:
+    """The committed coverage grid."""
+    return table(ROOT / "tests/coverage/results/summary.csv")
+
+
+def table(path: Path) -> str:
+    """A CSV file as a Markdown table."""
+    with path.open(newline="") as file:
+        head, *rows = csv.reader(file)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+BLOCKS: dict[str, Callable[[], str]] = {"demo": demo, "study": study, "coverage": coverage}
+
+
+def filled(text: str) -> str:
+    """The README with every block filled."""
+    for name, content in BLOCKS.items():
+        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
+        text = pattern.sub(lambda found, new=content(): f"{found[1]}{new}\n{found[2]}", text)
+    return text
+
+
+def main() -> int:
+    """Write the README, or with --check say whether it is up to date."""
+    path = ROOT / "README.md"
+    before = path.read_text()
+    after = filled(before)
+    if "--check" in sys.argv[1:]:
+        if before != after:
+            print("README.md is not what the results say: run python infra/readme.py")
+        return int(before != after)
+    path.write_text(after)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
