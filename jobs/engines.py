@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -152,6 +153,8 @@ def _launch(settings: dict[str, str], output: Path) -> SparkSession:
     from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
+    # PySpark logs every failed analysis to the terminal; the error itself carries all of it.
+    logging.getLogger("SQLQueryContextLogger").disabled = True
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     try:
         with output.open("wb") as sink:
