@@ -24,7 +24,7 @@ class _Field:
     def number(self, text: str) -> int | None:
         if text.lower() in self.words:
             return self.words.index(text.lower()) + self.low
-        inside = text.isdecimal() and self.low <= int(text) <= self.high
+        inside = text.isascii() and text.isdecimal() and self.low <= int(text) <= self.high
         return int(text) if inside else None
 
     def values(self, text: str) -> set[int] | None:

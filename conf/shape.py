@@ -31,8 +31,8 @@ _BOUNDS: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than": lambda ctx: f"more than {ctx['gt']}",
     "less_than_equal": lambda ctx: f"{ctx['le']} or less",
     "less_than": lambda ctx: f"less than {ctx['lt']}",
-    "too_short": lambda ctx: f"at least {ctx['min_length']}",
-    "string_pattern_mismatch": lambda ctx: f"text that matches {ctx['pattern']}",
+    "too_short": lambda ctx: f"at least {ctx['min_length']} of them",
+    "string_pattern_mismatch": lambda _: "a small letter, then small letters, digits and _",
 }
 
 
@@ -62,7 +62,8 @@ def _fault(document: Document, detail: ErrorDetails) -> Fault:
         return _unknown_key(document, place, _keys(loc[:-1]))
     if kind == "missing":
         keys = listed(_keys(loc[:-1]))
-        return document.fault(place, f"`{_dotted(loc)}` is missing", f"it is needed; keys: {keys}")
+        allowed = f"the keys {keys}, of which `{loc[-1]}` is needed"
+        return document.fault(place, f"`{_dotted(loc)}` is missing", allowed)
     found = f"`{_dotted(loc)}` is {describe(detail['input'])}"
     if kind == "literal_error":
         options = _options(loc)

@@ -52,17 +52,25 @@ class UnitSql:
     ----------
     columns
         Output columns in order, each with its expression; None where the SQL cannot be read.
+    lines
+        Line of each output column in the SQL text.
     faults
         All faults.
     """
 
     columns: Mapping[str, exp.Expr] | None
+    lines: Mapping[str, int]
     faults: tuple[SqlFault, ...]
 
 
 def _line(node: exp.Expr) -> int:
     """Line of the first part of `node` that the parser placed; identifiers and stars are."""
     return next((int(part.meta["line"]) for part in node.walk() if "line" in part.meta), 1)
+
+
+def _name_line(item: exp.Expr) -> int:
+    """Line of an output column's name."""
+    return _line(item.args["alias"] if isinstance(item, exp.Alias) else item)
 
 
 def read_unit_sql(sql: str, sources: Collection[str], *, windowed: bool) -> UnitSql:
@@ -80,16 +88,18 @@ def read_unit_sql(sql: str, sources: Collection[str], *, windowed: bool) -> Unit
     try:
         tokens = _DIALECT.tokenize(sql)
     except SqlglotError:
-        return UnitSql(None, (SqlFault(1, "a quote or a comment that is not closed", "SQL"),))
+        return UnitSql(None, {}, (SqlFault(1, "a quote or a comment that is not closed", "SQL"),))
     faults = list(_refused(tokens))
     select, wrong = _parse(sql)
     if select is None:
-        return UnitSql(None, (*faults, *wrong))
+        return UnitSql(None, {}, (*faults, *wrong))
     faults += _tables(select, sources)
     faults += _chance(select)
     faults += _parameters(select, tokens, windowed=windowed)
-    columns, wrong = _columns(select)
-    return UnitSql(columns, (*faults, *wrong))
+    items, wrong = _columns(select)
+    columns = None if items is None else {name: item.unalias() for name, item in items.items()}
+    lines = {name: _name_line(item) for name, item in (items or {}).items()}
+    return UnitSql(columns, lines, (*faults, *wrong))
 
 
 def read_expression(sql: str, *, clocks: bool = False) -> tuple[SqlFault, ...]:
@@ -109,8 +119,11 @@ def read_expression(sql: str, *, clocks: bool = False) -> tuple[SqlFault, ...]:
     except SqlglotError:
         return (SqlFault(1, f"{sql!r}, which is not SQL", rule),)
     select = statements[0]
-    single = len(statements) == 1 and isinstance(select, exp.Select)
-    if not isinstance(select, exp.Select) or not single or len(select.expressions) != 1:
+    if len(statements) != 1 or not isinstance(select, exp.Select):
+        return (SqlFault(1, repr(sql), rule),)
+    clauses = [name for name, part in select.args.items() if part]
+    several = len(select.expressions) != 1 or isinstance(select.selects[0].unalias(), exp.Tuple)
+    if clauses != ["expressions"] or several:
         return (SqlFault(1, repr(sql), rule),)
     faults = list(_refused(tokens, CLOCKS if clocks else frozenset()))
     inside = (exp.Select, exp.SetOperation, exp.Placeholder, exp.Parameter)
@@ -199,7 +212,7 @@ def _tables(select: exp.Select, sources: Collection[str]) -> Iterator[SqlFault]:
         name = table.name
         line = _line(table)
         if not isinstance(table.this, exp.Identifier):
-            yield SqlFault(line, f"{table.this.sql()} as a table", allowed)
+            yield SqlFault(line, f"{table.this.sql(dialect='spark')} as a table", allowed)
         elif table.db or table.catalog:
             yield SqlFault(line, f"the table {table.sql(dialect='spark')}", allowed)
         elif name.lower() not in known | named.keys():
@@ -221,18 +234,19 @@ def _chance(select: exp.Select) -> Iterator[SqlFault]:
 
 def _parameters(select: exp.Select, tokens: list[Token], *, windowed: bool) -> Iterator[SqlFault]:
     allowed = "the parameters :window_start and :window_end"
-    used = set()
+    used, wrong = set(), False
     for node in select.find_all(exp.Placeholder, exp.Parameter):
         name = node.name
         if isinstance(node, exp.Placeholder) and name in PARAMETERS and not node.args.get("widget"):
             used.add(name)
             continue
+        wrong = True
         hint = nearest(name, PARAMETERS) if name else None
         lines = (token.line for token in tokens if token.text == (name or "?"))
         found = f"the parameter {node.sql(dialect='spark')}"
         yield SqlFault(next(lines, 1), found, allowed, hint)
     missing = [f":{name}" for name in PARAMETERS if name not in used]
-    if windowed and missing:
+    if windowed and missing and not wrong:
         found = f"{' and '.join(missing)} not used, so windows would share rows"
         yield SqlFault(1, found, "WHERE time >= :window_start AND time < :window_end")
 
@@ -253,9 +267,8 @@ def _columns(select: exp.Select) -> tuple[Mapping[str, exp.Expr] | None, list[Sq
                 SqlFault(_line(item), f"a column without a name: {shown}", "`... AS name`")
             )
         elif name.lower() in lower:
-            line = _line(item.args["alias"] if isinstance(item, exp.Alias) else item)
-            faults.append(SqlFault(line, f"two columns named {name!r}", "one of each"))
+            faults.append(SqlFault(_name_line(item), f"two columns named {name!r}", "one of each"))
         else:
             lower.add(name.lower())
-            columns[name] = item.unalias()
+            columns[name] = item
     return columns, faults

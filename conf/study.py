@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from estimators.catalog import LEARNERS, OVERLAP_CLIP, Kind
 
@@ -74,7 +74,9 @@ class Outcome(Section):
     """An outcome, known `horizon` after the unit's time."""
 
     kind: Kind
-    horizon: str = "0"
+    horizon: Annotated[str, BeforeValidator(lambda value: "0" if value == 0 else value)] = Field(
+        "0", description="How long after the unit's time it is known, such as `1 day`."
+    )
     missing: Literal["error", "drop"] = "error"
 
     @model_validator(mode="before")

@@ -24,9 +24,9 @@ EVERY_RULE = "`all`, or a number of days, weeks, months or years such as `1 mont
 DURATION_RULE = "`0`, or a number of minutes, hours, days or weeks such as `7 days`"
 PERIOD_RULE = "2013, 2013-03, 2013-03-05 or a range such as 2013-01..2013-06"
 
-_EVERY = re.compile(r"([1-9]\d{0,2}) +(day|week|month|year)s?")
-_DURATION = re.compile(r"(\d{1,5}) +(minute|hour|day|week)s?")
-_PERIOD = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?")
+_EVERY = re.compile(r"([1-9]\d{0,2}) +(day|week|month|year)s?", re.ASCII)
+_DURATION = re.compile(r"(\d{1,5}) +(minute|hour|day|week)s?", re.ASCII)
+_PERIOD = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
 _MONTHS = 12
 
 

@@ -43,10 +43,12 @@ def _reserved(parts: Parts, places: list[Place]) -> Iterator[Fault]:
             yield parts.doc.fault(place, f"the column name {name!r}", rule)
     provided = {column for key, column in _ROLES.items() if parts.doc.text("units", key) == column}
     taken = set(FEATURES_RESERVED) - provided - {name.lower() for name, _ in used}
-    for column in parts.unit_columns or []:
+    lines = parts.sql.lines if parts.sql is not None else {}
+    for column, line in lines.items():
         if column.lower() in taken:
             found = f"the unit SQL's column {column!r}"
-            yield parts.doc.fault(("units", "sql"), found, rule)
+            at = parts.line_of_sql(("units", "sql"), line)
+            yield parts.doc.fault(("units", "sql"), found, rule, line=at)
 
 
 def _twice(parts: Parts, history: list[Place]) -> Iterator[Fault]:
@@ -86,8 +88,10 @@ def column_faults(parts: Parts) -> Iterator[Fault]:
     wanted += [(name, place, every) for name, place in _groups(parts)]
     for name, place, columns in wanted:
         if name not in columns:
-            found = f"`{_role(place)}`: the unit SQL selects no column {name!r}"
-            yield doc.fault(place, found, listed(columns), nearest(name, columns))
+            sources = "the unit SQL" if columns is unit else "the unit SQL or history"
+            found = f"`{_role(place)}`: no column {name!r} in {sources}"
+            rule = listed(columns) if is_identifier(name) else "names; compute it in the unit SQL"
+            yield doc.fault(place, found, rule, nearest(name, columns))
 
 
 def _role(place: Place) -> str:

@@ -60,6 +60,11 @@ class Parts:
         """Whether the study has windows."""
         return self.doc.text("window", "every") not in (None, "all")
 
+    def line_of_sql(self, place: Place, line: int) -> int:
+        """The file's line for a line of SQL; folded and quoted texts have only their key's."""
+        first = self.doc.blocks.get(place)
+        return self.doc.line(place) if first is None else first + line - 1
+
     @property
     def all_effects_read(self) -> bool:
         """Whether each entry of `effects:` could be named."""
@@ -91,12 +96,11 @@ def _kinds(doc: Document, section: str) -> dict[str, str | None]:
 
 
 def _history(doc: Document) -> dict[str, Place]:
-    places = [
-        ("history", name, "columns", column)
-        for name in doc.mapping("history")
-        for column in doc.mapping("history", name, "columns")
-    ]
-    return {place[-1]: place for place in reversed(places)}
+    found: dict[str, Place] = {}
+    for name in doc.mapping("history"):
+        for column in doc.mapping("history", name, "columns"):
+            found.setdefault(column, ("history", name, "columns", column))
+    return found
 
 
 def _effects(

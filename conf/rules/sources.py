@@ -27,7 +27,8 @@ def source_faults(parts: Parts) -> Iterator[Fault]:
         for key in _PLACEHOLDER.findall(table or ""):
             if key != "lake":
                 found = f"the placeholder {{{key}}}"
-                yield doc.fault((*place, "table"), found, "{lake}", nearest(key, ["lake"]))
+                close = "{lake}" if nearest(key, ["lake"]) else None
+                yield doc.fault((*place, "table"), found, "{lake}", close)
         event_time = doc.text(*place, "event_time")
         if event_time is not None and not is_identifier(event_time):
             found = f"the event_time {event_time!r}"
@@ -47,10 +48,8 @@ def sql_faults(parts: Parts) -> Iterator[Fault]:
 
 
 def _at(parts: Parts, place: Place, faults: tuple[SqlFault, ...]) -> Iterator[Fault]:
-    """Faults at the file's lines; folded and quoted texts have only the line of their key."""
-    first = parts.doc.blocks.get(place)
     for each in faults:
-        line = parts.doc.line(place) if first is None else first + each.line - 1
+        line = parts.line_of_sql(place, each.line)
         yield parts.doc.fault(place, each.found, each.allowed, each.nearest, line=line)
 
 

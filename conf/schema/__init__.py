@@ -21,6 +21,7 @@ def study_schema() -> dict[str, Any]:
     """JSON schema (draft 2020-12) of a study file, short forms included."""
     schema = Study.model_json_schema(by_alias=True)
     parts = schema["$defs"]
+    parts["Outcome"]["properties"]["horizon"]["type"] = ["string", "integer"]  # 0 needs no quotes
     for name in ("Treatment", "Outcome"):
         parts[name] = _or_kind(parts[name])
     parts["LearnerSpec"] = _learners()
@@ -48,7 +49,8 @@ def render() -> str:
 
 def _or_kind(section: dict[str, Any]) -> dict[str, Any]:
     kind = section["properties"]["kind"]
-    return {"anyOf": [kind | {"description": "Short for `{kind: ...}`."}, section]}
+    short = kind | {"description": "Short for `{kind: ...}`."}
+    return {"description": section["description"], "anyOf": [short, section]}
 
 
 def _named(description: str, names: dict[str, str]) -> dict[str, Any]:
@@ -110,7 +112,8 @@ def _checks() -> dict[str, Any]:
         "required": ["name"],
         "additionalProperties": False,
     }
-    return {"anyOf": [names, thresholds, long]}
+    said = "A check's name, or its name and thresholds of the study's own."
+    return {"description": said, "anyOf": [names, thresholds, long]}
 
 
 def _metrics(titles: dict[str, str]) -> dict[str, Any]:
