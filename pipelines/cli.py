@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -204,8 +205,9 @@ def ui(profile: str | None, **given: Any) -> None:
         from conf.profile import load_profile
         from pipelines.ui import serve
 
-        serve(load_profile(profile), **given)
-        return Answer({})
+        with contextlib.suppress(KeyboardInterrupt):  # how one leaves it
+            serve(load_profile(profile), **given)
+        return Answer({}, "stopped\n")
 
     answer("causeway.ui/1", False, body)
 

@@ -78,7 +78,7 @@ def _prefect(profile: Profile, port: int) -> Iterator[subprocess.Popen[bytes]]:
     home = {"PREFECT_HOME": str(profile.home / "prefect"), "PREFECT_UI_API_URL": f"{address}/api"}
     health = f"{address}/api/health"
     with _server("Prefect", command, _PREFECT | home, health, profile.home) as server:
-        _say(f"Prefect  {address}/v2/runs")
+        _say(f"Prefect  {address}/v2/")
         _say(f"         export PREFECT_API_URL={address}/api  shows the next runs there")
         yield server
 
