@@ -1,0 +1,182 @@
+"""One pass over rows: blocks of a fixed length become the partial Grams of their leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from estimators.errors import ContractError, Where
+from estimators.gram.blas import Doubles, add_product, one_thread, pack, packed_size, unpack
+from estimators.gram.columns import Rows
+from estimators.gram.evaluate import Evaluator
+from estimators.gram.layout import Layout
+from estimators.gram.partials import Leaf, Partial, Sums
+
+
+def accumulate(layout: Layout, rows: Rows, *, slice_: int = 0) -> list[Partial]:
+    """Sum rows into the partial Grams of their leaves.
+
+    A leaf's rows must all come in one call, in any order: they are sorted by unit and cut into
+    blocks of ``layout.block``.
+
+    Parameters
+    ----------
+    rows
+        All rows of one or more buckets of the slice.
+    slice_
+        The slice that they belong to.
+
+    Returns
+    -------
+    list of Partial
+        In the order of the leaves.
+
+    Raises
+    ------
+    ContractError
+        ``missing_treatment``, ``missing_outcome``, ``infinite_value``, ``bad_weight``,
+        ``bad_fold``, ``missing_column``, ``column_kind``.
+    """
+    check(layout, rows)
+    work = Blocks(layout)
+    # infinities give NaN on the way; they are looked for in the finished sum
+    with one_thread(), np.errstate(invalid="ignore", over="ignore"):
+        return [
+            Partial(Leaf(fold, slice_, bucket), _sums(work, part))
+            for fold, bucket, part in leaves(layout, rows)
+        ]
+
+
+def leaves(layout: Layout, rows: Rows) -> Iterator[tuple[int, int, Rows]]:
+    """Fold, bucket and sorted rows of each leaf."""
+    bucket = layout.buckets(rows.place)
+    ordered = rows.in_order(bucket, rows.fold)
+    bucket = layout.buckets(ordered.place)
+    change = (ordered.fold[1:] != ordered.fold[:-1]) | (bucket[1:] != bucket[:-1])
+    bounds = [0, *(np.flatnonzero(change) + 1).tolist(), ordered.n]
+    for start, stop in pairwise(bounds):
+        if stop > start:
+            yield int(ordered.fold[start]), int(bucket[start]), ordered.take(slice(start, stop))
+
+
+class Blocks:
+    """Buffers of a layout's blocks, used again for each. Not to be shared by threads."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.p, self.r, self.q = layout.p, layout.with_treatments, layout.q
+        self.evaluator = Evaluator(layout.basis, layout.block)
+        self.buffer = np.empty(self.q * layout.block)
+        self.scratch = np.empty((self.q, self.q))
+
+    def of(self, rows: Rows, columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Rows, Doubles]]:
+        """Cut a leaf's rows into blocks: the rows and their ``(q, rows)`` columns, unweighted.
+
+        A missing outcome is filled with its centre. The columns are overwritten by the next block.
+
+        Parameters
+        ----------
+        columns
+            The covariates, from `Evaluator.read`.
+        """
+        for start in range(0, rows.n, self.layout.block):
+            cut = slice(start, min(start + self.layout.block, rows.n))
+            part = rows.take(cut)
+            yield part, self._fill(part, {name: x[cut] for name, x in columns.items()})
+
+    def _fill(self, rows: Rows, columns: dict[str, NDArray[Any]]) -> Doubles:
+        layout = self.layout
+        block = self.buffer[: self.q * rows.n].reshape(self.q, rows.n)
+        block[0] = 1.0
+        self.evaluator.fill(columns, block[1 : self.p])
+        values = [rows.treatments[name] for name in layout.treatments]
+        values += [rows.outcomes[name] for name in layout.outcomes]
+        for row, value, centre in zip(block[self.p :], values, layout.centre, strict=True):
+            np.subtract(value, centre, out=row)
+        for name in layout.own_rows:
+            row = block[self.r + layout.outcomes.index(name)]
+            row[np.isnan(row)] = 0.0
+        return block
+
+
+def _sums(work: Blocks, rows: Rows) -> Sums:
+    layout, r = work.layout, work.r
+    total = np.zeros((work.q, work.q))
+    missing = np.zeros((len(layout.own_rows), packed_size(r)))
+    n_missing = np.zeros(len(layout.own_rows), dtype=np.int64)
+    columns, strays = work.evaluator.read(rows.covariates)
+    for part, block in work.of(rows, columns):
+        weigh(part, block)
+        add_product(total, block, work.scratch)
+        for j, name in enumerate(layout.own_rows):
+            absent = np.flatnonzero(np.isnan(part.outcomes[name]))
+            if len(absent):
+                gaps = np.ascontiguousarray(block[:r, absent])
+                missing[j] += pack(gaps @ gaps.T)
+                n_missing[j] += len(absent)
+    _finite(layout, total)
+    return Sums(rows.n, pack(total), missing, n_missing, strays)
+
+
+def weigh(rows: Rows, block: Doubles) -> None:
+    """Multiply the columns by the square root of the weights."""
+    if bool((rows.weight != 1.0).any()):
+        np.multiply(block, np.sqrt(rows.weight), out=block)
+
+
+def check(layout: Layout, rows: Rows) -> None:
+    """Refuse rows that break the layout's promises, before any is summed."""
+    fold, weight = rows.fold, rows.weight
+    if rows.n and (int(fold.min()) < 0 or int(fold.max()) >= layout.folds):
+        raise ContractError(
+            f"folds {int(fold.min())} to {int(fold.max())} in the rows, "
+            f"0 to {layout.folds - 1} in the layout",
+            code="bad_fold",
+            remedy="build the features and the layout from the same study",
+        )
+    if not bool(np.all(np.isfinite(weight) & (weight >= 0))):
+        raise ContractError(
+            "a weight is negative, missing or infinite",
+            code="bad_weight",
+            where=Where(column="weight"),
+            remedy="give every unit a weight of zero or more",
+        )
+    for name in layout.treatments:
+        _complete(name, rows.treatments[name], "treatment")
+    for name in layout.outcomes:
+        if name not in layout.own_rows:
+            _complete(name, rows.outcomes[name], "outcome")
+
+
+def _complete(name: str, values: Doubles, what: str) -> None:
+    absent = int(np.isnan(values).sum())
+    if absent:
+        also = "; or declare missing: drop" if what == "outcome" else ""
+        raise ContractError(
+            f"{what} {name!r} is missing in {absent} of {len(values)} rows",
+            code=f"missing_{what}",
+            where=Where(column=name),
+            remedy=f"leave those units out of the unit SQL{also}",
+        )
+
+
+def _finite(layout: Layout, total: Doubles) -> None:
+    diagonal = np.diagonal(total)
+    if np.isfinite(diagonal).all():
+        return
+    name = layout.names[int(np.flatnonzero(~np.isfinite(diagonal))[0])]
+    raise ContractError(
+        f"column {name!r} has an infinite value, or one whose square overflows",
+        code="infinite_value",
+        where=Where(column=name),
+        remedy="mend the value in the unit SQL (NULL is a missing value), or bound the column",
+    )
+
+
+def square(layout: Layout, sums: Sums) -> Doubles:
+    """The ``(q, q)`` Gram of some sums."""
+    return unpack(sums.gram, layout.q)

@@ -1,0 +1,101 @@
+"""Which basis columns are constant, or sums of others: named, so that a user can mend the basis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from estimators.gram.blas import Doubles, one_thread
+from estimators.gram.ridge import centred
+from estimators.gram.system import Gram
+
+TOLERANCE = 1e-9
+"""Share of a column's variance that the others must leave; below it the column is their sum."""
+PARTNER = 1e-6
+"""Smallest standardised weight of a partner that is named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dependence:
+    """A column that others give: ``column = sum of weight x partner``, on unit variances."""
+
+    column: str
+    partners: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Collinearity:
+    """What a ridge penalty hides in a basis.
+
+    Attributes
+    ----------
+    constant
+        Columns without variation.
+    dependent
+        Columns that are sums of columns kept.
+    """
+
+    constant: tuple[str, ...]
+    dependent: tuple[Dependence, ...]
+
+
+def collinearity(gram: Gram, names: Sequence[str]) -> Collinearity:
+    """Find constant and collinear columns among the regressors.
+
+    Parameters
+    ----------
+    names
+        Names of the basis columns, p - 1 of them, without the constant.
+
+    Notes
+    -----
+    A pivoted Cholesky factorisation of the correlation matrix: the column with the most variance
+    left is taken, until none has more than `TOLERANCE`. Those left over depend on those taken.
+    """
+    _, products = centred(gram)
+    d = gram.p - 1
+    scale = np.sqrt(np.clip(np.diagonal(products)[:d], 0.0, None))
+    raw = np.sqrt(np.clip(np.diagonal(gram.values)[1 : d + 1], 0.0, None))
+    varying = np.flatnonzero(scale > 1e-7 * np.maximum(raw, 1e-300))
+    constant = tuple(names[j] for j in range(d) if j not in set(varying.tolist()))
+    correlation = products[np.ix_(varying, varying)] / np.outer(scale[varying], scale[varying])
+    with one_thread():
+        taken, left = _pivot(correlation)
+        weights = np.linalg.solve(
+            correlation[np.ix_(taken, taken)], correlation[np.ix_(taken, left)]
+        )
+    dependent = tuple(
+        Dependence(
+            names[varying[column]],
+            tuple(
+                (names[varying[taken[i]]], float(weights[i, j]))
+                for i in np.flatnonzero(np.abs(weights[:, j]) > PARTNER)
+            ),
+        )
+        for j, column in enumerate(left)
+    )
+    return Collinearity(constant, dependent)
+
+
+def _pivot(correlation: Doubles) -> tuple[list[int], list[int]]:
+    """Columns taken, and those left, in their own order.
+
+    Among equals the first is taken.
+    """
+    size = len(correlation)
+    rest = np.diagonal(correlation).copy()
+    rows = np.zeros((size, size))
+    taken: list[int] = []
+    for step in range(size):
+        best = int(np.argmax(rest))
+        if rest[best] <= TOLERANCE:
+            break
+        row = (correlation[best] - rows[:step, best] @ rows[:step]) / np.sqrt(rest[best])
+        rows[step] = row
+        rest = rest - row**2
+        rest[best] = -np.inf
+        taken.append(best)
+    chosen = set(taken)
+    return sorted(taken), [j for j in range(size) if j not in chosen]

@@ -1,0 +1,160 @@
+"""Partial Grams: mergeable sums of one leaf (fold, slice, bucket), and the fixed tree over them.
+
+A leaf's bytes depend on its own rows alone; the tree depends on which leaves there are, not on
+who computed them or when. A new day, a late day or an erased person therefore costs its leaves.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+import numpy as np
+
+from estimators.gram.blas import Doubles
+from estimators.gram.evaluate import Longs
+from estimators.gram.layout import Layout
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """Sums over rows; two of the same layout can be added.
+
+    Attributes
+    ----------
+    n
+        Units.
+    gram
+        Packed upper triangle of the weighted ``Z'Z``; a missing outcome counts as its centre.
+    missing
+        ``(D, packed)``: for each outcome with rows of its own, the Gram of the constant, the basis
+        and the treatments over the rows where it is *missing*.
+    n_missing
+        ``(D,)`` units without the outcome.
+    strays
+        By covariate of the basis, values that the basis does not know (`Evaluator.read`).
+    """
+
+    n: int
+    gram: Doubles
+    missing: Doubles
+    n_missing: Longs
+    strays: Longs
+
+    def __add__(self, other: Sums) -> Sums:
+        return Sums(
+            self.n + other.n,
+            self.gram + other.gram,
+            self.missing + other.missing,
+            self.n_missing + other.n_missing,
+            self.strays + other.strays,
+        )
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Leaf:
+    """Where a partial belongs.
+
+    Attributes
+    ----------
+    fold
+        Fold of its rows.
+    slice
+        A number the caller chooses and never changes: the day since the epoch, or 0.
+    bucket
+        Top bits of the rows' `place`.
+    """
+
+    fold: int
+    slice: int
+    bucket: int
+
+    def position(self, depth: int) -> int:
+        """Place in the tree of its fold."""
+        return self.slice << depth | self.bucket
+
+
+@dataclass(frozen=True, slots=True)
+class Partial:
+    """The sums of one leaf."""
+
+    leaf: Leaf
+    sums: Sums
+
+
+def merge(parts: Iterable[tuple[int, Sums]]) -> Sums | None:
+    """Add sums along the binary tree over their positions; None where there are none.
+
+    Two neighbours join at the highest bit in which their positions differ, so that a subtree's
+    sum depends on the leaves under it alone. Memory is one sum a level.
+
+    Parameters
+    ----------
+    parts
+        Positions, strictly ascending, and sums.
+
+    Raises
+    ------
+    ValueError
+        A position comes twice, or out of order.
+    """
+    stack: list[tuple[int, Sums]] = []  # (height at which it joins its right neighbour, sum)
+    last = -1
+    for position, sums in parts:
+        if position <= last:
+            raise ValueError(f"leaf {position} after leaf {last}: each comes once, in order")
+        if stack:
+            height = (position ^ last).bit_length()
+            stack[-1] = (height, stack[-1][1])
+            while len(stack) > 1 and stack[-2][0] < height:
+                right = stack.pop()[1]
+                stack[-1] = (height, stack[-1][1] + right)
+        stack.append((0, sums))
+        last = position
+    return reduce(_join, [sums for _, sums in reversed(stack)]) if stack else None
+
+
+def _join(right: Sums, left: Sums) -> Sums:
+    return left + right
+
+
+def by_fold(layout: Layout, partials: Sequence[Partial]) -> list[Sums]:
+    """Merge each fold's partials; a fold without rows has zeros."""
+    ordered = sorted(partials, key=lambda each: each.leaf)
+    merged = []
+    for fold in range(layout.folds):
+        parts = (
+            (each.leaf.position(layout.depth), each.sums)
+            for each in ordered
+            if each.leaf.fold == fold
+        )
+        merged.append(merge(parts) or nothing(layout))
+    return merged
+
+
+def nothing(layout: Layout) -> Sums:
+    """The sums of no rows."""
+    own = len(layout.own_rows)
+    r = layout.with_treatments
+    return Sums(
+        0,
+        np.zeros(layout.packed),
+        np.zeros((own, r * (r + 1) // 2)),
+        np.zeros(own, dtype=np.int64),
+        np.zeros(len(layout.basis.covariates), dtype=np.int64),
+    )
+
+
+def digest(layout: Layout, partials: Iterable[Partial]) -> str:
+    """sha256 of the layout and of every leaf's bytes, in the order of the leaves; 64 hex."""
+    total = hashlib.sha256(layout.digest.encode())
+    for each in sorted(partials, key=lambda each: each.leaf):
+        leaf, sums = each.leaf, each.sums
+        total.update(f"|{leaf.fold},{leaf.slice},{leaf.bucket},{sums.n}|".encode())
+        for values in (sums.n_missing, sums.strays):
+            total.update(values.astype("<i8").tobytes())
+        for doubles in (sums.gram, sums.missing):
+            total.update((doubles + 0.0).astype("<f8").tobytes())  # one zero, not two
+    return total.hexdigest()
