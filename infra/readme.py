@@ -40,8 +40,10 @@ BLOCKS: dict[str, Callable[[], str]] = {"demo": demo, "study": study, "coverage"
 def filled(text: str) -> str:
     """The README with every block filled."""
     for name, content in BLOCKS.items():
-        pattern = re.compile(rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)", re.DOTALL)
-        text = pattern.sub(lambda found, new=content(): f"{found[1]}{new}\n{found[2]}", text)
+        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
+        opened, closed = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        new = f"{opened}{content()}\n{closed}"
+        text = pattern.sub(lambda _found, new=new: new, text)
     return text
 
 
