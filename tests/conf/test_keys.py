@@ -150,7 +150,9 @@ def test_libraries_enter_the_key_of_the_stage_that_computes_with_them(
     assert _changed(before, _keys(small)) == changed
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(
+    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_keys_do_not_depend_on_how_the_yaml_is_written(data, small):
     plain = yaml.safe_load(small)

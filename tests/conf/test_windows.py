@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conf.study import Window
@@ -121,6 +121,7 @@ ZONES = st.sampled_from(
 )
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(first=DAYS, length=st.integers(0, 900), every=EVERIES, zone=ZONES)
 def test_split_covers_the_range_without_gap_or_overlap(first, length, every, zone):
     window = Window(every=every, timezone=zone)
@@ -137,6 +138,7 @@ def test_split_covers_the_range_without_gap_or_overlap(first, length, every, zon
     assert len({span.label for span in spans}) == len(spans)
 
 
+@settings(deadline=None)  # a busy machine is no fault
 @given(day=DAYS, earlier=st.integers(0, 400), every=EVERIES)
 def test_a_day_falls_into_the_same_window_of_any_backfill(day, earlier, every):
     window = Window(every=every)
