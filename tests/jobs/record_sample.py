@@ -189,6 +189,16 @@ def again(recorded: Recorded, home: Path) -> Recorded:
     return replace(recorded, profile=profile(home))
 
 
+def with_key(recorded: Recorded, run_key: str) -> Recorded:
+    """The same run under another key, of which the record knows nothing."""
+    return replace(recorded, estimate=replace(recorded.estimate, key=run_key))
+
+
+def at(day: int) -> datetime:
+    """A day on which a run is recorded."""
+    return datetime(2026, 1, day, tzinfo=UTC)
+
+
 def _effects(label: str, shift: float) -> list[dict[str, Any]]:
     random = np.random.default_rng(int(key(label)[:8], 16))
     rows = []
