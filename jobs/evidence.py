@@ -129,7 +129,7 @@ def gather(resolved: Resolved, run_key: str, record_root: str) -> Evidence:
             remedy=f"run `causeway run {study.study} --window {span.label}`",
         )
     effects = _ordered([dict(row, sources=dict(row["sources"])) for row in rows], study)
-    checks = _checks(record_root, run_key)
+    checks = _checks(record_root, run_key, [row["effect_id"] for row in effects])
     judged = verdicts(study, [row["effect_id"] for row in effects], checks)
     whole = [row["effect_id"] for row in effects if row["group_by"] is None]
     history = read_record(
@@ -183,12 +183,14 @@ def _without_arm(row: Row) -> str:
     return ".".join(str(row[key]) for key in ("method", "estimand", "treatment", "outcome"))
 
 
-def _checks(record_root: str, run_key: str) -> tuple[CheckRow, ...]:
+def _checks(record_root: str, run_key: str, order: Sequence[str]) -> tuple[CheckRow, ...]:
+    """Checks in the order of their effects; those of the whole study come first."""
+    place = {effect_id: number for number, effect_id in enumerate(order)}
     names = ("effect_id", "check", "metric", "value", "op", "threshold", "passed", "detail")
     rows = read_record(
         record_root, "checks", ds.field("run_key") == run_key, columns=names
     ).to_pylist()
-    rows.sort(key=lambda row: (row["effect_id"] or "", row["check"], row["metric"]))
+    rows.sort(key=lambda row: (place.get(row["effect_id"], -1), row["check"], row["metric"]))
     return tuple(CheckRow(**row) for row in rows)
 
 

@@ -63,21 +63,20 @@ def forest(evidence: Evidence) -> Figure:
 
 def _panels(evidence: Evidence) -> tuple[list[tuple[str, list[Row]]], int]:
     """Panels by treatment and outcome, and how many effects did not fit."""
-    whole = [row for row in evidence.effects if row["group_by"] is None]
-    pairs = list(dict.fromkeys((row["treatment"], row["outcome"]) for row in whole))[:_PANELS]
-    inside = [row for row in evidence.effects if (row["treatment"], row["outcome"]) in pairs]
-    first = sorted(inside, key=lambda row: row["group_by"] is not None)[:_ROWS]
-    kept = {row["effect_id"] for row in first}
+    pairs = list(dict.fromkeys((row["treatment"], row["outcome"]) for row in evidence.whole()))
+    pairs = pairs[:_PANELS]
     panels = []
     for treatment, outcome in pairs:
         rows = [
             row
-            for row in inside
+            for row in evidence.effects
             if (row["treatment"], row["outcome"]) == (treatment, outcome)
-            and row["effect_id"] in kept
         ]
-        panels.append((f"Effect of {treatment} on {outcome} · {evidence.label}", rows))
-    return [panel for panel in panels if panel[1]], len(evidence.effects) - len(kept)
+        first = sorted(rows, key=lambda row: row["group_by"] is not None)[: _ROWS // len(pairs)]
+        kept = {row["effect_id"] for row in first}
+        shown = [row for row in rows if row["effect_id"] in kept]
+        panels.append((f"Effect of {treatment} on {outcome} · {evidence.label}", shown))
+    return panels, len(evidence.effects) - sum(len(rows) for _, rows in panels)
 
 
 def _colours(evidence: Evidence) -> dict[str, tuple[str, str]]:
@@ -107,7 +106,8 @@ def _forest_panel(
 
 def _row_label(row: Row) -> str:
     if row["group_by"]:
-        return wording.shorten(wording.group(row), 30)
+        by, value = wording.shorten(row["group_by"], 12), str(row["group_value"])
+        return f"{by} = {wording.shorten(value, 18)}"
     arm = f" {wording.treatment(row)}" if row["arm"] else ""
     return wording.shorten(wording.model(row) + arm, 30)
 
@@ -118,7 +118,7 @@ def _forest_row(
     colour, marker = look
     right = axes.get_yaxis_transform()
     if not wording.estimable(row):
-        axes.text(1.02, place, "not estimable", transform=right, va="center", color=QUIET)
+        axes.text(1.03, place, "not estimable", transform=right, va="center", color=QUIET)
         return
     low, high = span
     start, end = max(row["ci_low"], low), min(row["ci_high"], high)
@@ -133,7 +133,7 @@ def _forest_row(
     if wording.finite(row["naive"]) and low <= row["naive"] <= high:
         axes.plot(row["naive"], place, "d", color=QUIET, markerfacecolor="white", markersize=5)
     text = wording.interval(row)
-    axes.text(1.02, place, text, transform=right, va="center", fontsize=8, color=INK)
+    axes.text(1.03, place, text, transform=right, va="center", fontsize=8, color=INK)
 
 
 def limits(evidence: Evidence, outcome: str) -> tuple[float, float]:

@@ -28,6 +28,7 @@ LIMIT = 7_500
 """Characters that a note never exceeds: MLflow cuts at 8,000."""
 _ROWS = 8
 _WHY = 5
+_NAMED = 2
 _NAMES = 30
 
 
@@ -79,7 +80,9 @@ def headline(evidence: Evidence) -> str:
         parts.append(f"{passed} of {judged} checks pass")
     worst = [each for each in findings(evidence) if each.status != "pass"]
     verbs = {"fail": "fails", "warn": "warns"}
-    parts += [f"{each.name} {verbs[each.status]}" for each in worst[:2]]
+    parts += [f"{each.name} {verbs[each.status]}" for each in worst[:_NAMED]]
+    if len(worst) > _NAMED:
+        parts.append(f"{len(worst) - _NAMED} more below")
     return f"**{'; '.join(parts)}.**"
 
 
@@ -207,6 +210,10 @@ def experiment_note(evidence: Evidence, experiment: str) -> str:
     )
     return (
         f"**{question}** {current} · promoted: none yet · {links}\n\n"
-        f"{wording.name(evidence.main)}. {len(evidence.windows)} windows recorded. The record of"
-        " truth is in the Delta tables; what is here can be written anew from them."
+        f"{wording.name(evidence.main)}. {_count(len(evidence.windows), 'window')} recorded."
+        " The record of truth is in the Delta tables; what is here can be written anew from them."
     )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

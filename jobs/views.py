@@ -88,7 +88,7 @@ def _table(kind: str, columns: dict[str, int]) -> dict[str, Any]:
 
     Widths take effect only beside an order, and an order only where it names the fixed columns.
     """
-    fixed = {"attributes.`Run Name`": 210, "runDateAndNestInfo": 140}
+    fixed = {"attributes.`Run Name`": 200, "runDateAndNestInfo": 140}
     return {
         "searchFilter": f"tags.kind = '{kind}' AND tags.superseded = 'false'",
         "orderByKey": "tags.`mlflow.runName`",
@@ -108,7 +108,7 @@ def _table(kind: str, columns: dict[str, int]) -> dict[str, Any]:
 
 
 def _review() -> dict[str, Any]:
-    widths = {"verdict": 90, "effect": 160, "change": 140, "failed": 260, "data": 170}
+    widths = {"verdict": 90, "effect": 160, "change": 135, "failed": 230, "data": 170}
     return _table("window", {_tag(name): width for name, width in widths.items()})
 
 

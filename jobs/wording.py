@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 from estimators.catalog import CHECKS
@@ -35,12 +36,9 @@ def number(value: float | None, digits: int = 3) -> str:
     """A number for a sentence: `digits` significant digits, no exponent where it can be avoided."""
     if value is None or not math.isfinite(value):
         return "n/a"
-    if value == 0:
-        return "0"
-    size = math.floor(math.log10(abs(value)))
-    if size not in _PLAIN:
-        return f"{value:.{digits}g}"
-    return f"{value:,.{max(0, min(digits - 1 - size, _MAX_DECIMALS))}f}"
+    size = math.floor(math.log10(abs(value))) if value else 0
+    short = f"{value:.{digits}g}"
+    return f"{Decimal(short):,f}" if size in _PLAIN else short
 
 
 def decimals(se: float | None) -> int:
