@@ -19,7 +19,7 @@ from jobs import jvm
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-__all__ = ["jars_dir", "ray_cluster", "spark_session"]
+__all__ = ["jars_dir", "own_session", "ray_cluster", "spark_session"]
 
 jars_dir = jvm.jars_dir
 
@@ -72,6 +72,14 @@ def spark_session(profile: Profile, name: str) -> Iterator[SparkSession]:
     finally:
         if profile.engines == "sequential":
             _stop(session, connect=connect)
+
+
+def own_session(spark: SparkSession) -> SparkSession:
+    """A session beside `spark` with names of its own: windows in parallel share no views."""
+    session = spark.newSession()
+    for name, value in _ANYWHERE.items():
+        session.conf.set(name, value)
+    return session
 
 
 def _running(*, connect: bool) -> SparkSession | None:

@@ -29,21 +29,27 @@ def _kinds(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-RELATIONS = _kinds("""Aggregate CTERelationDef CTERelationRef Distinct Except Expand Filter Generate GlobalLimit
+RELATIONS = _kinds(
+    """Aggregate CTERelationDef CTERelationRef Distinct Except Expand Filter Generate GlobalLimit
     Intersect Join LateralJoin LocalLimit LocalRelation OneRowRelation Pivot Project ResolvedHint
     ResolvedInlineTable Sort SubqueryAlias Union UnresolvedHaving UnresolvedHint
     UnresolvedInlineTable UnresolvedRelation UnresolvedSubqueryColumnAliases UnresolvedWith
-    Unpivot View Window WithCTE WithWindowDefinition""")
+    Unpivot View Window WithCTE WithWindowDefinition"""
+)
 """Kinds of relations that a query may be made of; commands, samples and files are not here."""
 
-AGGREGATES = _kinds("""Average BitAndAgg BitOrAgg BitXorAgg BoolAnd BoolOr Count CountIf Max Min PivotFirst Sum
-    TryAverage TrySum""")
+AGGREGATES = _kinds(
+    """Average BitAndAgg BitOrAgg BitXorAgg BoolAnd BoolOr Count CountIf Max Min PivotFirst Sum
+    TryAverage TrySum"""
+)
 """Aggregates that have one value whatever the order of the rows."""
 _SUMS = frozenset(["Average", "Sum", "TryAverage", "TrySum"])
 _ORDERED = frozenset(["AnyValue", "First", "Last", "NthValue"])
 
-_CLOCKS = _kinds("""CurrentBatchTimestamp CurrentDate CurrentTime CurrentTimestamp CurrentTimestampLike
-    LocalTimestamp Now""")
+_CLOCKS = _kinds(
+    """CurrentBatchTimestamp CurrentDate CurrentTime CurrentTimestamp CurrentTimestampLike
+    LocalTimestamp Now"""
+)
 _SESSION = _kinds(
     "CurrentCatalog CurrentDatabase CurrentTimeZone CurrentUser SessionUser SparkVersion"
 )

@@ -1,0 +1,95 @@
+"""What Spark raises, in the terms of our errors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from estimators.errors import (
+    CausewayError,
+    ContractError,
+    PlatformError,
+    RetryableError,
+    SourceError,
+    Where,
+)
+
+_DISK = ("No space left on device", "Disk quota exceeded")
+_MEMORY = ("OutOfMemoryError", "CANNOT_ACQUIRE_MEMORY", "UNABLE_TO_ACQUIRE_MEMORY")
+_RACE = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL")
+_GONE = (
+    "DELTA_VERSION_NOT_FOUND",
+    "DELTA_CANNOT_TIME_TRAVEL",
+    "DELTA_UNSUPPORTED_TIME_TRAVEL",
+    "DELTA_TIME_TRAVEL",
+    "Cannot time travel",
+    "DELTA_TRUNCATED_TRANSACTION_LOG",
+    "DELTA_LOG_FILE_NOT_FOUND",
+    "FAILED_READ_FILE.FILE_NOT_EXIST",
+    "FileNotFoundException",
+    "DELTA_TABLE_NOT_FOUND",
+    "DELTA_PATH_DOES_NOT_EXIST",
+)
+_DATA = re.compile(
+    r"\[((?:CAST_|DIVIDE_BY_ZERO|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|BINARY_ARITHMETIC|"
+    r"NUMERIC_VALUE_OUT_OF_RANGE|INVALID_ARRAY_INDEX|SCALAR_SUBQUERY_TOO_MANY_ROWS|"
+    r"DATETIME_FIELD_OUT_OF_BOUNDS|CANNOT_PARSE_TIMESTAMP|INVALID_TIMESTAMP|USER_RAISED)"
+    r"[A-Z_.]*)\]"
+)
+
+
+@contextmanager
+def spark_faults(where: Where) -> Iterator[None]:
+    """Turn failures that have a known cause into our errors; the rest passes unchanged.
+
+    Raises
+    ------
+    PlatformError
+        The disk or the memory is full.
+    RetryableError
+        Another commit was faster.
+    SourceError
+        A pinned version, or a file of it, is gone.
+    ContractError
+        The study's SQL fails on the data; the message has no value of theirs.
+    """
+    try:
+        yield
+    except CausewayError:
+        raise
+    except Exception as error:
+        known = _known(str(error), where)
+        if known is None:
+            raise
+        raise known from error
+
+
+def _known(text: str, where: Where) -> CausewayError | None:
+    if any(each in text for each in _DISK):
+        return PlatformError(
+            "the disk is full", code="disk_full", where=where,
+            remedy="free some disk under CAUSEWAY_HOME, then run again",
+        )  # fmt: skip
+    if any(each in text for each in _MEMORY):
+        return PlatformError(
+            "Spark ran out of memory", code="out_of_memory", where=where,
+            remedy="raise `spark.memory` of the profile",
+        )  # fmt: skip
+    if any(each in text for each in _RACE):
+        return RetryableError(
+            "another commit to the table was faster", code="commit_contention", where=where,
+            remedy="run again",
+        )  # fmt: skip
+    if any(each in text for each in _GONE):
+        return SourceError(
+            "a pinned version or one of its files cannot be read any more", code="version_gone",
+            where=where, remedy="pin a newer version, or restore the removed files",
+        )  # fmt: skip
+    failed = _DATA.search(text)
+    if failed:
+        return ContractError(
+            f"the study's SQL fails on the data: {failed[1]}", code="sql_failed", where=where,
+            remedy="use try_cast, try_divide or nullif, or leave such rows out",
+        )  # fmt: skip
+    return None
