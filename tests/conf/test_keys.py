@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from conf import keys
@@ -161,9 +161,10 @@ def test_keys_do_not_depend_on_how_the_yaml_is_written(data, small):
         {name: plain[name] for name in sections},
         sort_keys=data.draw(st.booleans()),
         default_flow_style=data.draw(st.sampled_from([True, False, None])),
-        width=data.draw(st.integers(20, 200)),
+        width=data.draw(st.integers(60, 200)),
         indent=data.draw(st.integers(2, 8)),
     )
+    assume(yaml.safe_load(dumped) == plain)  # PyYAML breaks some long quoted texts at small widths
     comments = data.draw(st.lists(st.text("abc #:-", max_size=20), max_size=3))
     head = "".join(f"# {comment}\n" for comment in comments)
     keys_now = _keys(small)
