@@ -6,9 +6,9 @@ import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from estimators.errors import CausewayError, PlatformError, Where
+from estimators.errors import CausewayError, PlatformError, RetryableError, Where
 
-_Look = Callable[[BaseException, Path | None], PlatformError | None]
+_Look = Callable[[BaseException, Path | None], CausewayError | None]
 _FULL = ("no space left on device", "disk quota exceeded", "database or disk is full")
 _CLOSED = ("permission denied", "read-only file system", "readonly database")
 _EXTRAS = {"pyspark": "spark", "delta": "spark", "ray": "ray", "prefect": "prefect"}
@@ -31,7 +31,7 @@ def translate(error: BaseException, home: Path | None = None) -> CausewayError:
         return full
     if isinstance(error, CausewayError):
         return error
-    for look in (_closed, _misplaced, _memory, _engine):
+    for look in (_closed, _misplaced, _memory, _engine, _prefect):
         if found := _first(chain, look, home):
             return found
     return CausewayError(
@@ -41,7 +41,7 @@ def translate(error: BaseException, home: Path | None = None) -> CausewayError:
     )
 
 
-def _first(chain: list[BaseException], look: _Look, home: Path | None) -> PlatformError | None:
+def _first(chain: list[BaseException], look: _Look, home: Path | None) -> CausewayError | None:
     return next((found for each in chain if (found := look(each, home))), None)
 
 
@@ -97,6 +97,21 @@ def _is(error: BaseException, numbers: tuple[int, ...], phrases: tuple[str, ...]
         return True
     text = str(error).lower()
     return any(phrase in text for phrase in phrases)
+
+
+def _prefect(error: BaseException, home: Path | None) -> CausewayError | None:
+    """A Prefect server that is named and does not answer, or a temporary one that did not start."""
+    text = str(error)
+    if "ephemeral Prefect API server" in text:
+        remedy = "run again; on a busy machine keep a server (`causeway ui --prefect`) and name it"
+        return _platform("prefect_start", "no temporary Prefect server", home, remedy)
+    if "Failed to reach API at" in text:
+        return RetryableError(
+            f"the Prefect server does not answer: {_line(error)}",
+            code="prefect_unreachable",
+            remedy="start it, or unset PREFECT_API_URL to run without one",
+        )
+    return None
 
 
 def _line(error: BaseException) -> str:

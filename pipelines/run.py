@@ -110,7 +110,9 @@ def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
 
 
 def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
-    settle(_SETTINGS | {"PREFECT_HOME": str(place.home / "prefect")})
+    own = place.home / "prefect"
+    own.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
+    settle(_SETTINGS | {"PREFECT_HOME": str(own)})
     from prefect.exceptions import TerminationSignal
 
     from pipelines.estimate import estimate_study
