@@ -51,10 +51,12 @@ def accumulate(layout: Layout, rows: Rows, *, slice_: int = 0) -> list[Partial]:
         ]
 
 
-def leaves(layout: Layout, rows: Rows) -> Iterator[tuple[int, int, Rows]]:
-    """Fold, bucket and sorted rows of each leaf."""
+def leaves(
+    layout: Layout, rows: Rows, *, by_place: bool = False
+) -> Iterator[tuple[int, int, Rows]]:
+    """Fold, bucket and sorted rows of each leaf; `by_place` keeps a cluster's rows together."""
     bucket = layout.buckets(rows.place)
-    ordered = rows.in_order(bucket, rows.fold)
+    ordered = rows.in_order(*([rows.place] if by_place else []), bucket, rows.fold)
     bucket = layout.buckets(ordered.place)
     change = (ordered.fold[1:] != ordered.fold[:-1]) | (bucket[1:] != bucket[:-1])
     bounds = [0, *(np.flatnonzero(change) + 1).tolist(), ordered.n]

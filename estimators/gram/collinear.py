@@ -62,7 +62,7 @@ def collinearity(gram: Gram, names: Sequence[str]) -> Collinearity:
     constant = tuple(names[j] for j in range(d) if j not in set(varying.tolist()))
     correlation = products[np.ix_(varying, varying)] / np.outer(scale[varying], scale[varying])
     with one_thread():
-        taken, left = _pivot(correlation)
+        taken, left = pivot(correlation)
         weights = np.linalg.solve(
             correlation[np.ix_(taken, taken)], correlation[np.ix_(taken, left)]
         )
@@ -79,11 +79,8 @@ def collinearity(gram: Gram, names: Sequence[str]) -> Collinearity:
     return Collinearity(constant, dependent)
 
 
-def _pivot(correlation: Doubles) -> tuple[list[int], list[int]]:
-    """Columns taken, and those left, in their own order.
-
-    Among equals the first is taken.
-    """
+def pivot(correlation: Doubles) -> tuple[list[int], list[int]]:
+    """Columns that span all, and those that are left, each ascending; the first among equals."""
     size = len(correlation)
     rest = np.diagonal(correlation).copy()
     rows = np.zeros((size, size))

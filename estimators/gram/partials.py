@@ -10,12 +10,15 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from estimators.gram.blas import Doubles
 from estimators.gram.evaluate import Longs
 from estimators.gram.layout import Layout
+
+T = TypeVar("T", bound="Addable")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,40 +87,59 @@ class Partial:
     sums: Sums
 
 
-def merge(parts: Iterable[tuple[int, Sums]]) -> Sums | None:
-    """Add sums along the binary tree over their positions; None where there are none.
+class Addable(Protocol):
+    """Sums of disjoint rows."""
+
+    def __add__(self, other: Self, /) -> Self: ...
+
+
+class Tree(Generic[T]):
+    """Adds sums along the binary tree over their positions, as they come in ascending order.
 
     Two neighbours join at the highest bit in which their positions differ, so that a subtree's
-    sum depends on the leaves under it alone. Memory is one sum a level.
-
-    Parameters
-    ----------
-    parts
-        Positions, strictly ascending, and sums.
-
-    Raises
-    ------
-    ValueError
-        A position comes twice, or out of order.
+    sum depends on the leaves under it alone: a worker may add an aligned range of positions
+    (``[a 2^h, (a+1) 2^h)``) by itself and hand in one sum, and nothing changes. Memory is one sum
+    a level.
     """
-    stack: list[tuple[int, Sums]] = []  # (height at which it joins its right neighbour, sum)
-    last = -1
-    for position, sums in parts:
-        if position <= last:
-            raise ValueError(f"leaf {position} after leaf {last}: each comes once, in order")
-        if stack:
-            height = (position ^ last).bit_length()
-            stack[-1] = (height, stack[-1][1])
-            while len(stack) > 1 and stack[-2][0] < height:
-                right = stack.pop()[1]
-                stack[-1] = (height, stack[-1][1] + right)
-        stack.append((0, sums))
-        last = position
-    return reduce(_join, [sums for _, sums in reversed(stack)]) if stack else None
+
+    def __init__(self) -> None:
+        self.stack: list[tuple[int, T]] = []  # (height at which it joins its right neighbour, sum)
+        self.last = -1
+
+    def push(self, position: int, sums: T) -> None:
+        """Add the next leaf.
+
+        Raises
+        ------
+        ValueError
+            A position comes twice, or out of order.
+        """
+        if position <= self.last:
+            raise ValueError(f"leaf {position} after leaf {self.last}: each comes once, in order")
+        if self.stack:
+            height = (position ^ self.last).bit_length()
+            self.stack[-1] = (height, self.stack[-1][1])
+            while len(self.stack) > 1 and self.stack[-2][0] < height:
+                right = self.stack.pop()[1]
+                self.stack[-1] = (height, self.stack[-1][1] + right)
+        self.stack.append((0, sums))
+        self.last = position
+
+    def result(self) -> T | None:
+        """The sum of all leaves, None where there are none."""
+        return reduce(_join, [sums for _, sums in reversed(self.stack)]) if self.stack else None
 
 
-def _join(right: Sums, left: Sums) -> Sums:
+def _join(right: T, left: T) -> T:
     return left + right
+
+
+def merge(parts: Iterable[tuple[int, T]]) -> T | None:
+    """Add sums along the fixed tree: positions, strictly ascending, and sums."""
+    tree: Tree[T] = Tree()
+    for position, sums in parts:
+        tree.push(position, sums)
+    return tree.result()
 
 
 def by_fold(layout: Layout, partials: Sequence[Partial]) -> list[Sums]:
