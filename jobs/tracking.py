@@ -17,6 +17,9 @@ from estimators.errors import PlatformError, Where
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # after telemetry is off; 2 s that `ui` saves
 
+# MLflow reads it when it is loaded, and takes no other value than "true" (of DO_NOT_TRACK too).
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
+
 _SQLITE = "sqlite:///"
 _PART = "/mlflow/artifacts"
 
@@ -52,7 +55,6 @@ def store(profile: Profile) -> Iterator[MlflowClient]:
 
 
 def _client(profile: Profile) -> MlflowClient:
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # before MLflow is loaded
     from mlflow import MlflowClient  # 2 s to load, which `ui` saves
     from mlflow.exceptions import MlflowException
 

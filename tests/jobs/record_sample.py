@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,6 +137,8 @@ def record(
     recorded_at: datetime | None = None,
     changes: Mapping[str, Mapping[str, Any]] | None = None,
     overcontrolled: bool = False,
+    checks: bool = True,
+    rows: Sequence[Mapping[str, Any]] | None = None,
 ) -> Recorded:
     """Write effects and checks of one window, and say what a run would hand to `register`.
 
@@ -150,6 +152,10 @@ def record(
         Columns to overwrite, by effect id.
     overcontrolled
         Checks of the twin study: overlap and missingness fail.
+    checks
+        Whether there are any.
+    rows
+        Effects to write in place of the sample's.
     """
     loaded = loaded or study()
     where = span(label)
@@ -165,21 +171,19 @@ def record(
         "window_end": where.end,
     }
     when = recorded_at or datetime(2026, 1, 1, tzinfo=UTC)
-    effects = _effects(label, shift)
-    for row in effects:
+    rows = [dict(row) for row in rows or effects(label, shift)]
+    for row in rows:
         row.update(common, numerics=numerics, platform="linux-x86_64", recorded_at=when)
         row["sources"] = [(name, pin.version) for name, pin in pins.items()]
         row.update((changes or {}).get(row["effect_id"], {}))
-    checks = [common | row for row in _checks(label, overcontrolled)]
+    found = [common | row for row in _checks(label, overcontrolled)] if checks else []
     place = profile(home)
-    append_once(
-        place.record_root, "effects", run_key, pa.Table.from_pylist(effects, schema=EFFECTS)
-    )
-    append_once(place.record_root, "checks", run_key, pa.Table.from_pylist(checks, schema=CHECKS))
+    append_once(place.record_root, "effects", run_key, pa.Table.from_pylist(rows, schema=EFFECTS))
+    append_once(place.record_root, "checks", run_key, pa.Table.from_pylist(found, schema=CHECKS))
     resolved = Resolved(loaded=loaded, span=where, pins=pins, seconds=0.1)
     estimate = Stage(
-        "estimate", "computed", run_key, "effects", 1, len(effects), 0.5,
-        f"sha256:{key(run_key)}", {"effects": len(effects)},
+        "estimate", "computed", run_key, "effects", 1, len(rows), 0.5,
+        f"sha256:{key(run_key)}", {"effects": len(rows)},
     )  # fmt: skip
     return Recorded(resolved, estimate, place)
 
@@ -199,7 +203,8 @@ def at(day: int) -> datetime:
     return datetime(2026, 1, day, tzinfo=UTC)
 
 
-def _effects(label: str, shift: float) -> list[dict[str, Any]]:
+def effects(label: str, shift: float) -> list[dict[str, Any]]:
+    """Rows of one window, without the columns that say which run they are of."""
     random = np.random.default_rng(int(key(label)[:8], 16))
     rows = []
     for (method, estimand, outcome), (theta, se) in TRUTH.items():

@@ -13,14 +13,13 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlparse
 
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
-from mlflow import MlflowClient
-from mlflow.entities import Run, ViewType
 
 from estimators.errors import ContractError
 from jobs import register, tracking
@@ -29,6 +28,10 @@ from jobs.failpoints import VARIABLE
 from jobs.lake import read_record
 from jobs.ledger import find
 from tests.jobs import record_sample as sample
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
 
 pytestmark = pytest.mark.engines
 
@@ -73,14 +76,16 @@ def registered(recorded: sample.Recorded) -> register.Registered:
 
 
 def client(home: Path) -> MlflowClient:
+    from mlflow import MlflowClient  # after jobs.tracking, which turns telemetry off
+
     return MlflowClient(tracking_uri=sample.profile(home).mlflow_address)
 
 
-def runs(home: Path, wanted: str = "", view: int = ViewType.ACTIVE_ONLY) -> list[Run]:
+def runs(home: Path, wanted: str = "") -> list[Run]:
     found = client(home).get_experiment_by_name("rain_delays")
     if found is None:
         return []
-    return list(client(home).search_runs([found.experiment_id], wanted, view))
+    return list(client(home).search_runs([found.experiment_id], wanted))
 
 
 def parent_of(home: Path, label: str) -> Run:
