@@ -144,7 +144,7 @@ def _love(shown: Sequence[_Shown]) -> Figure:
     grid[0].set_yticklabels([wording.shorten(name, 26) for name in names])
     row = shown[0].rows[0]
     left = len(order) - len(names)
-    tail = f"; {left} more below {worst[names[-1]]:.2f}" if left else ""
+    tail = f"; {left} more below {wording.number(worst[names[-1]], 1)}" if left else ""
     figure.suptitle(
         f"Balance: do the arms of {row['treatment']} look alike?  ({row['outcome']}{tail})",
         x=0.01, ha="left", fontsize=9.5, fontweight="bold",

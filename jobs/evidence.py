@@ -27,6 +27,8 @@ _HISTORY = (
     "outcome", "group_by", "group_value", "theta", "se", "ci_low", "ci_high", "naive", "level",
     "status", "error_code", "numerics", "recorded_at",
 )  # fmt: skip
+_WILD = 5.0
+"""Widths above so many lower quartiles do not set a figure's scale."""
 _EPOCH = date(1970, 1, 1)
 _SEVERITY = ("holds", "doubtful", "rejected")
 
@@ -71,8 +73,8 @@ class Evidence:
     previous
         The last window of the same length before this one.
     ranges
-        By outcome: smallest and largest interval bound of whole effects over all windows, with
-        the naive differences and zero; then the same with the groups.
+        By outcome: smallest and largest interval bound of whole effects over all windows (but
+        for wildly wide ones), with the naive differences and zero; then the same with the groups.
     """
 
     study: Study
@@ -243,9 +245,23 @@ def _ranges(current: pa.Table) -> dict[str, tuple[float, float, float, float]]:
     ranges: dict[str, tuple[float, float, float, float]] = {}
     for outcome in pc.unique(ok["outcome"]).to_pylist():
         rows = ok.filter(pc.equal(ok["outcome"], outcome))
-        whole = rows.filter(pc.is_null(rows["group_by"]))
+        whole = _tame(rows.filter(pc.is_null(rows["group_by"])))
         ranges[outcome] = (*_bounds(whole), *_bounds(rows))
     return ranges
+
+
+def _tame(rows: pa.Table) -> pa.Table:
+    """Without intervals so wide that the others would be dots beside them.
+
+    The yardstick is the lower quartile of all widths, so that a few bad windows among many, or
+    one of two, do not set the scale.
+    """
+    width = pc.subtract(rows["ci_high"], rows["ci_low"])
+    known = width.filter(pc.is_finite(width))
+    if not len(known):
+        return rows
+    quartile = pc.quantile(known, q=0.25, interpolation="lower")[0].as_py()
+    return rows.filter(pc.less_equal(width, _WILD * quartile))
 
 
 def _bounds(rows: pa.Table) -> tuple[float, float]:

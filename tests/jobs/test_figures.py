@@ -114,6 +114,22 @@ def test_the_axis_holds_whole_effects_and_bounds_wild_groups(tmp_path: Path) -> 
     assert len(arrows) == 2
 
 
+def test_one_wild_window_does_not_set_the_scale_of_the_others(tmp_path: Path) -> None:
+    calm = evidence(sample.record(tmp_path, "2013-01"))
+    before = figures.limits(calm, "cancelled")
+    wild = {"irm.ate.rain.cancelled": {"theta": 1.0, "ci_low": -2.0, "ci_high": 4.0, "se": 1.5}}
+    found = evidence(sample.record(tmp_path, "2013-02", changes=wild))
+    low, high = figures.limits(found, "cancelled")
+    assert high - low < 2 * (before[1] - before[0])
+    with style():
+        axes = figures.forest(found).axes[1]
+    assert [line.get_marker() for line in axes.lines if line.get_marker() in ("<", ">")] == [
+        "<",
+        ">",
+    ]
+    assert "1.0 [-2.0, 4.0]" in [text.get_text() for text in axes.texts]
+
+
 def test_hundreds_of_groups_are_capped_and_the_figure_says_so(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
