@@ -74,7 +74,7 @@ def compress(layout: Layout, rows: Rows) -> Compressed:
     mean = np.divide(sums, weight, out=np.zeros_like(sums), where=weight > 0)
     pairs = zip(*np.triu_indices(len(y)), strict=True)
     return Compressed(
-        _representatives(layout, rows, first, hashes, weight, mean),
+        _representatives(layout, rows.take(first), hashes, weight, mean),
         np.bincount(group, minlength=size).astype(np.int64),
         sum_by(group, square, size),
         np.stack([sum_by(group, square * each, size) for each in y]),
@@ -164,7 +164,7 @@ def _residual_sums(
         return ww
     wy = compressed.wy[order[y]]
     if x < 0:
-        return wy - fits[y] * ww
+        return np.asarray(wy - fits[y] * ww)
     wx, size = compressed.wy[order[x]], len(compressed.wy)
     low, high = sorted((order[x], order[y]))
     both = compressed.wyy[low * size - low * (low - 1) // 2 + high - low]
@@ -190,9 +190,8 @@ def _products(layout: Layout, rows: Rows, y: Doubles) -> dict[tuple[int, int], D
 
 
 def _representatives(
-    layout: Layout, rows: Rows, first: Groups, hashes: Hashes, weight: Doubles, mean: Doubles
+    layout: Layout, chosen: Rows, hashes: Hashes, weight: Doubles, mean: Doubles
 ) -> Rows:
-    chosen = rows.take(first)
     centre = layout.centre[len(layout.treatments) :]
     outcomes = {
         name: np.where(np.isnan(chosen.outcomes[name]), np.nan, value + place)
@@ -211,10 +210,7 @@ def _groups(layout: Layout, rows: Rows) -> tuple[Groups, Groups, Hashes]:
     keys += [_bits(rows.treatments[name]) for name in layout.treatments]
     keys += [np.isnan(rows.outcomes[name]).astype(np.uint64) for name in layout.own_rows]
     keys += [rows.fold.astype(np.uint64), layout.buckets(rows.place)]
-    mixed = np.zeros(rows.n, dtype=np.uint64)
-    for key in keys:
-        mixed = (mixed ^ key) * np.uint64(0x9E3779B97F4A7C15)
-        mixed ^= mixed >> np.uint64(29)
+    mixed = _mix(keys)
     order = np.lexsort((mixed, keys[-1], keys[-2]))
     change = np.concatenate([[True], mixed[order][1:] != mixed[order][:-1]])
     if any(bool((key[order][1:] != key[order][:-1])[~change[1:]].any()) for key in keys):
@@ -224,6 +220,14 @@ def _groups(layout: Layout, rows: Rows) -> tuple[Groups, Groups, Hashes]:
     group[order] = np.cumsum(change) - 1
     first = order[change]
     return group, first, mixed[first]
+
+
+def _mix(keys: list[Hashes]) -> Hashes:
+    mixed = np.zeros(len(keys[0]), dtype=np.uint64)
+    for key in keys:
+        mixed = (mixed ^ key) * np.uint64(0x9E3779B97F4A7C15)
+        mixed ^= mixed >> np.uint64(29)
+    return mixed
 
 
 def _bits(values: NDArray[Any]) -> Hashes:
