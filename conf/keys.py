@@ -27,6 +27,7 @@ NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 
 _FEATURES_LIBRARIES = ("pyspark",)
 _CROSSFIT_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost")
+_NUMERIC_LIBRARIES = (*_FEATURES_LIBRARIES, *_CROSSFIT_LIBRARIES)
 _LABEL_LIBRARIES = ("numpy", "xgboost", "pyspark", "scikit-learn")
 _PLATFORM_LIBRARIES = ("numpy", "xgboost", "scikit-learn")
 
@@ -149,6 +150,35 @@ def run_inputs(study: Study, span: Span, crossfit: str) -> dict[str, Any]:
         "checks": thresholds(study),
         "numerics": NUMERICS["estimate"],
     }
+
+
+def study_key(study: Study, span: Span, table_ids: Mapping[str, str], device: str) -> str:
+    """Key of the same study on the same window: all inputs of a run but the versions pinned.
+
+    A version that the study itself names is an input; one that was the newest is a pin. Another
+    table (another id) is another study.
+
+    Parameters
+    ----------
+    table_ids
+        Delta table id of each source, by the source's name.
+    device
+        Kind of device.
+    """
+    named = {name: (table_ids[name], source.version or 0) for name, source in study.sources.items()}
+    return digest(
+        {
+            "features": features_inputs(study, span, named),
+            "crossfit": crossfit_inputs(study, "", device),
+            "run": run_inputs(study, span, ""),
+            "newest": [name for name, source in study.sources.items() if source.version is None],
+        }
+    )
+
+
+def numeric_libraries() -> dict[str, str]:
+    """All libraries whose versions enter a key, and these versions."""
+    return _versions(_NUMERIC_LIBRARIES)
 
 
 def _bounds(span: Span) -> list[str]:

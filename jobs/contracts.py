@@ -73,6 +73,12 @@ STAGES = _schema(
 )  # fmt: skip
 """Our own ledger: a stage is committed once its row is here, after its tables."""
 
+BACKFILLS = _schema(
+    backfill=_S, study=_S, window_start=TS, window_end=TS, study_key=_S, pins=pa.map_(_S, _L),
+    pin=_S, refresh=_B, recorded_at=TS,
+)  # fmt: skip
+"""Windows that a backfill set out to compute, at which pins; written before it starts."""
+
 RECORD: dict[str, pa.Schema] = {
     "effects": EFFECTS,
     "checks": CHECKS,
@@ -82,6 +88,7 @@ RECORD: dict[str, pa.Schema] = {
     "tallies": TALLIES,
     "reviews": REVIEWS,
     "stages": STAGES,
+    "backfills": BACKFILLS,
 }
 """Tables of the record, by name; each lies at ``<home>/record/<name>``."""
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
+
 from conf.keys import crossfit_key, numerics_label, platform_label
 from conf.plan import effect_specs
-
 from conf.profile import Profile
 from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
 from estimators.errors import NotEstimableError, Where
@@ -70,6 +70,7 @@ def run(
         time.monotonic() - began,
         _digest(tables),
         {
+            "features": features.key,
             "failed": dict(work.failed),
             "n": {each.effect_id: _observed(table, each.outcome) for each in effects},
             "units": table.units.n,

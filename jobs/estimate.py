@@ -17,7 +17,14 @@ import pyarrow.dataset as ds
 from threadpoolctl import threadpool_limits
 
 from conf.gates import passes, thresholds
-from conf.keys import numerics_label, platform_label, run_key
+from conf.keys import (
+    NUMERICS,
+    numeric_libraries,
+    numerics_label,
+    platform_label,
+    run_key,
+    study_key,
+)
 from conf.plan import effect_specs
 from conf.profile import Profile
 from estimators import naive
@@ -72,10 +79,24 @@ def run(
         len(effects),
         time.monotonic() - began,
         effects_digest(effects),
-        {"effects": len(effects)},
+        {"effects": len(effects)} | _origin(resolved, crossfit, profile),
     )
     progress("estimate", 1, 1, f"{len(effects)} effects")
     return stage if recompute else _commit(resolved, stage, effects, checks, root)
+
+
+def _origin(resolved: Resolved, crossfit: Stage, profile: Profile) -> dict[str, Any]:
+    """What finds this run again, plans the next one against it, and rebuilds it."""
+    study, tables = resolved.loaded.study, resolved.table_ids
+    return {
+        "crossfit": crossfit.key,
+        "study_key": study_key(study, resolved.span, tables, profile.device),
+        "table_ids": tables,
+        "device": profile.device,
+        "libraries": numeric_libraries(),
+        "numerics": NUMERICS,
+        "text": resolved.loaded.text,
+    }
 
 
 def _commit(

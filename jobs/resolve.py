@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -49,9 +49,25 @@ class Resolved:
         """Source name to pinned version, as the record holds it."""
         return {name: each.version for name, each in self.pins.items()}
 
+    @property
+    def table_ids(self) -> dict[str, str]:
+        """Source name to Delta table id."""
+        return {name: each.table_id for name, each in self.pins.items()}
 
-def resolve(loaded: LoadedStudy, span: Span, profile: Profile) -> Resolved:
+
+def resolve(
+    loaded: LoadedStudy,
+    span: Span,
+    profile: Profile,
+    versions: Mapping[str, int] | None = None,
+) -> Resolved:
     """Pin every source and check all that can be checked without an engine.
+
+    Parameters
+    ----------
+    versions
+        Source name to the version to pin; a source that is not here is pinned at the version
+        that the study names, or at the newest.
 
     Raises
     ------
@@ -68,14 +84,30 @@ def resolve(loaded: LoadedStudy, span: Span, profile: Profile) -> Resolved:
     began = time.perf_counter()
     study = loaded.study
     document, _ = read_document(loaded.text, str(loaded.path))
-    paths = _paths(study, profile, document)
-    pins = {name: _pin(name, path, study, document) for name, path in paths.items()}
+    pins = pin_sources(loaded, profile, versions)
     faults = [fault for name in pins for fault in _column_faults(study, pins[name], document)]
     if faults:
         raise StudyError(faults)
     _refuse_leaks(study, span, pins)
     check_recorded(study, span, pins)
     return Resolved(loaded, span, pins, time.perf_counter() - began)
+
+
+def pin_sources(
+    loaded: LoadedStudy, profile: Profile, versions: Mapping[str, int] | None = None
+) -> dict[str, Pin]:
+    """Pin every source, and check nothing but that it is there.
+
+    Raises
+    ------
+    StudyError, SourceError
+        As for `resolve`.
+    """
+    document, _ = read_document(loaded.text, str(loaded.path))
+    wanted = {name: source.version for name, source in loaded.study.sources.items()}
+    wanted |= dict(versions or {})
+    paths = _paths(loaded.study, profile, document)
+    return {name: _pin(name, path, wanted[name], document) for name, path in paths.items()}
 
 
 def _paths(study: Study, profile: Profile, document: Document) -> dict[str, str]:
@@ -110,7 +142,7 @@ def _below(path: str, root: str) -> bool:
     return path == root or path.startswith(root if root.endswith("/") else f"{root}/")
 
 
-def _pin(name: str, path: str, study: Study, document: Document) -> Pin:
+def _pin(name: str, path: str, version: int | None, document: Document) -> Pin:
     if not exists(path):
         near = sorted(_tables_beside(path))
         close = nearest(Path(path).name, near)
@@ -120,7 +152,7 @@ def _pin(name: str, path: str, study: Study, document: Document) -> Pin:
             where=Where(document.file, document.line(("sources", name, "table")), table=name),
             remedy="check `table:` of the source; `causeway demo` writes the demo's tables",
         )
-    return pin(name, path, study.sources[name].version)
+    return pin(name, path, version)
 
 
 def _tables_beside(path: str) -> Iterator[str]:
