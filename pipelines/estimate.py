@@ -31,6 +31,9 @@ from pipelines.in_thread import in_thread
 from pipelines.locks import only_one
 from pipelines.progress import CURRENT
 
+RETRY_SECONDS = [2.0, 10.0]
+"""Waits before a stage is tried again, where that can help."""
+
 
 async def _may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
     """Only what says so itself is tried again."""
@@ -38,7 +41,7 @@ async def _may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> 
     return isinstance(error, CausewayError) and error.retryable
 
 
-def _stage(function: Callable[..., Any], name: str) -> Task[..., Any]:
+def stage(function: Callable[..., Any], name: str) -> Task[..., Any]:
     """Make a stage a task: its own thread, two more tries where they can help, nothing cached."""
 
     async def run(*args: Any, **options: Any) -> Any:
@@ -49,8 +52,8 @@ def _stage(function: Callable[..., Any], name: str) -> Task[..., Any]:
         name=name,
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=2,
-        retry_delay_seconds=[2, 10],
+        retries=len(RETRY_SECONDS),
+        retry_delay_seconds=RETRY_SECONDS,
         retry_condition_fn=_may_help,
     )
 
@@ -121,9 +124,9 @@ async def _execute(
         progress("waiting", 0, 0, f"another process computes {execution.study} {span.label}")
 
     async with only_one(place.home, f"{execution.study}.{span.label}", waiting):
-        resolved: Resolved = await _stage(resolve.resolve, "resolve")(loaded, span, place)
+        resolved: Resolved = await stage(resolve.resolve, "resolve")(loaded, span, place)
         execution.resolved(resolved)
-        built = await _stage(features.build, "features")(resolved, place, progress)
+        built = await stage(features.build, "features")(resolved, place, progress)
         execution.committed(built)
         await _estimated(execution, resolved, built, place, recompute=recompute)
 
@@ -137,7 +140,7 @@ async def _estimated(
     execution.committed(fitted)
     found = await _done(estimate.run, "estimate", resolved, fitted, place, twice=twice)
     execution.committed(found)
-    execution.registered(await _stage(register.run, "register")(resolved, found, place, progress))
+    execution.registered(await stage(register.run, "register")(resolved, found, place, progress))
 
 
 async def _done(
@@ -151,10 +154,10 @@ async def _done(
 ) -> Stage:
     """Run a stage; where it was recorded, `twice` computes it again and compares the digests."""
     progress = CURRENT.get()
-    first: Stage = await _stage(function, name)(resolved, before, place, progress)
+    first: Stage = await stage(function, name)(resolved, before, place, progress)
     if not twice or first.status != "reused":
         return first
-    again: Stage = await _stage(function, f"{name} again")(
+    again: Stage = await stage(function, f"{name} again")(
         resolved, before, place, progress, recompute=True
     )
     if again.digest != first.digest:

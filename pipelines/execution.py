@@ -63,12 +63,12 @@ class Findings:
 
 def findings(profile: Profile, study: Study, run_key: str) -> Findings:
     """Read a run's effects and checks from the record, and judge them."""
-    from jobs.estimate import read_effects
     from jobs.lake import field_in, read_record
 
-    effects = read_effects(profile.record_root, run_key)
-    where = field_in("run_key", [run_key])
-    rows = read_record(profile.record_root, "checks", where, _CHECK_COLUMNS).to_pylist()
+    root, where = profile.record_root, field_in("run_key", [run_key])
+    effects = read_record(root, "effects", where).to_pylist()
+    effects.sort(key=lambda row: str(row["effect_id"]))
+    rows = read_record(root, "checks", where, _CHECK_COLUMNS).to_pylist()
     checks = [CheckRow(**row) for row in rows]
     ids = [str(row["effect_id"]) for row in effects]
     return Findings(effects, checks, verdicts(study, ids, checks))

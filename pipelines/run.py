@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from jobs.ledger import Progress, Stage
     from jobs.resolve import Resolved
 
-_SETTINGS = {
+SETTINGS = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     # A first start on a busy machine migrates its database for longer than the default of 20 s.
@@ -27,6 +27,7 @@ _SETTINGS = {
     # The flow logs to Prefect; the terminal gets our own progress and one error, not both.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
 }
+"""What Prefect reads while it is imported; a user's own variables win."""
 
 
 def run_study(
@@ -112,7 +113,7 @@ def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
 def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
     own = place.home / "prefect"
     own.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
-    settle(_SETTINGS | {"PREFECT_HOME": str(own)})
+    settle(SETTINGS | {"PREFECT_HOME": str(own)})
     from prefect.exceptions import TerminationSignal
 
     from pipelines.estimate import estimate_study

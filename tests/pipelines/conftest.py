@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from conf.profile import settle
 from pipelines.cli import execute
-from tests.pipelines.command import Causeway, Ran
+from pipelines.run import SETTINGS
+from tests.pipelines.command import Causeway, Ran, causeway_in, clean_environment
 
 COMMAND = Path(sys.prefix) / "bin" / "causeway"
 
@@ -23,13 +24,20 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(home: Path) -> dict[str, str]:
-    """The caller's environment without anything that steers Causeway or Prefect."""
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("CAUSEWAY_", "PREFECT_", "MLFLOW_", "RAY_", "SPARK_"))
-    }
-    return kept | {"CAUSEWAY_HOME": str(home)}
+    return clean_environment(home)
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[str]:
+    """Address of a real Prefect server on an empty database; this process's client uses it too."""
+    settle(SETTINGS)
+    from prefect.settings import PREFECT_API_URL
+    from prefect.testing.utilities import prefect_test_harness
+
+    with prefect_test_harness(server_startup_timeout=90):
+        address = PREFECT_API_URL.value()
+        assert address
+        yield address
 
 
 @pytest.fixture
@@ -56,21 +64,8 @@ def here(
 
 
 @pytest.fixture
-def causeway(environment: Mapping[str, str], tmp_path: Path) -> Causeway:
-    """Run `causeway ARGUMENTS` in an empty folder."""
+def causeway(home: Path, tmp_path: Path) -> Causeway:
+    """Run `causeway ARGUMENTS` in a process of its own, in an empty folder."""
     folder = tmp_path / "cwd"
     folder.mkdir()
-
-    def run(*arguments: str, timeout: float = 240, **settings: str) -> Ran:
-        done = subprocess.run(
-            [str(COMMAND), *arguments],
-            cwd=folder,
-            env={**environment, **settings},
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
-
-    return run
+    return causeway_in(folder, home)

@@ -84,9 +84,11 @@ def test_a_second_execution_waits_for_the_first(tmp_path: Path) -> None:
 
 def test_other_windows_do_not_wait_and_a_lock_ends_with_its_holder(tmp_path: Path) -> None:
     async def main() -> None:
-        async with only_one(tmp_path, "s.2013", lambda: pytest.fail("waited")):
-            async with only_one(tmp_path, "s.2014", lambda: pytest.fail("waited")):
-                pass
+        async with (
+            only_one(tmp_path, "s.2013", lambda: pytest.fail("waited")),
+            only_one(tmp_path, "s.2014", lambda: pytest.fail("waited")),
+        ):
+            pass
 
     asyncio.run(main())
     with (tmp_path / "locks" / "s.2013.lock").open("a") as lock:
