@@ -134,11 +134,11 @@ def _write(session: SparkSession, work: _Work) -> None:
     units = unit_rows(session, work.resolved).persist()
     try:
         work.progress("features", 1, _STEPS, "joining, looking back, checking")
-        clusters = check_units(units, work.study, work.resolved.span)
+        census = check_units(units, work.study, work.resolved.span)
         work.progress("features", 2, _STEPS, "folds and commit")
         owner = "cluster_id" if work.study.units.cluster else "unit_id"
-        rows = with_folds(units, owner, clusters, work.study.folds)
-        _commit(_laid_out(rows, units.count(), work), work)
+        rows = with_folds(units, owner, census.clusters, work.study.folds)
+        _commit(_laid_out(rows, census.rows, work), work)
     finally:
         units.unpersist()
 

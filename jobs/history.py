@@ -1,31 +1,77 @@
 """History: aggregates of the rows that happened, and were known, before each unit's time.
 
-A row counts for a unit of the same key where ``t - lookback <= event_time < t`` and
-``known_at < t``. There is no cross join: rows are collected by key and by buckets of time one
-lookback long, a unit's rows lie in its own bucket and the one before, and each unit then looks
-through one sorted array. The order of that array is that of its values, so a sum of doubles is
-the same sum however Spark spreads the rows.
+A row of event time e, known at k, counts for a unit of the same key at time t where
+``t - lookback <= e < t`` and ``k < t``, that is where ``max(e, k) < t <= e + lookback``. So counts
+and sums need no join: each row enters the account of its key at ``max(e, k)`` and leaves it at
+``e + lookback``, and one running sum over entries, leavings and units in order of time answers
+every unit. Doubles are summed as DECIMAL, so that the sum does not depend on the order of rows.
+Extremes cannot leave an account: `history_extremes` finds them.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from pyspark.sql import Window
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
-from pyspark.sql.types import DataType, IntegralType, NumericType
+from pyspark.sql.types import IntegralType, NumericType
 
 from conf.history import Aggregate, parse_aggregate
 from conf.study import History, Source
 from conf.windows import Span, duration
+from jobs.history_extremes import EVENT, KEY, KNOWN, MOMENT, key_text, value_name, with_extremes
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame
 
 TIME = "unit_time"
-_KEY, _BUCKET, _EVENT, _KNOWN, _MOMENT, _ROWS, _VALUE = (
-    f"__history_{name}" for name in ("key", "bucket", "event", "known", "moment", "rows", "value")
-)
+_SUMS = ("count", "sum", "avg")
+_UNIT, _LEAVE, _ROWS = "__history_unit", "__history_leave", "__history_rows"
+_DIGITS = 38  # of Spark's widest DECIMAL
+_SMALL, _LARGE = 1e-6, 1e15
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Running sums of one column.
+
+    Attributes
+    ----------
+    column
+        Name of the column's values.
+    scale
+        Decimal places of the sum: as many as the largest value leaves room for.
+    unit
+        A power of two that very large or small values are divided by first; otherwise 1.
+    """
+
+    column: str
+    scale: int = 0
+    unit: float = 1.0
+
+    @property
+    def whole(self) -> bool:
+        """Whether the values are integers."""
+        return self.scale == 0
+
+    @property
+    def count(self) -> str:
+        """Of rows with a value."""
+        return f"{self.column}_count"
+
+    @property
+    def total(self) -> str:
+        """Of the finite values."""
+        return f"{self.column}_total"
+
+    @property
+    def broken(self) -> str:
+        """Of rows with NaN or an infinite value."""
+        return f"{self.column}_broken"
 
 
 def with_history(
@@ -37,10 +83,10 @@ def with_history(
     ----------
     units
         Has the column ``unit_time``.
-    key
-        The units' column that the history's `by` is compared with.
     rows
         The history's source at its pinned version.
+    key
+        The units' column that the history's `by` is compared with, as text.
     span
         The window: rows that cannot count for any unit of it are not read.
 
@@ -53,87 +99,132 @@ def with_history(
     aggregates = {name: parse_aggregate(text) for name, text in history.columns.items()}
     lookback = duration(history.lookback)
     width = lookback // timedelta(microseconds=1)
-    known = _known(rows, history, source, span.start - lookback, span.end)
-    collected = _collected(known, width)
-    placed = units.withColumn(_MOMENT, F.unix_micros(F.col(TIME)))
-    placed = placed.withColumn(_KEY, _key(key)).withColumn(_BUCKET, _bucket(_MOMENT, width))
-    joined = placed.join(collected, [_KEY, _BUCKET], "left").withColumn(_ROWS, _counted(width))
-    for name, aggregate in aggregates.items():
-        joined = joined.withColumn(name, _aggregate(aggregate, known))
-    return joined.drop(_KEY, _BUCKET, _MOMENT, _ROWS)
+    known = _known(rows, history, source, span, lookback)
+    placed = units.withColumn(MOMENT, F.unix_micros(F.col(TIME))).withColumn(KEY, key_text(key))
+    summed = _with_sums(placed, known, aggregates, width)
+    return with_extremes(summed, known, aggregates, width).drop(KEY, MOMENT)
 
 
 def _known(
-    rows: DataFrame, history: History, source: Source, earliest: datetime, end: datetime
+    rows: DataFrame, history: History, source: Source, span: Span, lookback: timedelta
 ) -> DataFrame:
-    """Rows that some unit may count: key, event, when known, and every column by its value name."""
+    """Rows that some unit may count: key, event and when known in microseconds, and values."""
     event = F.col(str(source.event_time)).cast("timestamp")
     known = F.expr(source.known_at).cast("timestamp") if source.known_at else event
     parsed = (parse_aggregate(text).column for text in history.columns.values())
     columns = sorted({column.casefold() for column in parsed if column})
-    types = {field.name.casefold(): field.dataType for field in rows.schema}
-    chosen = rows.where((event >= F.lit(earliest)) & (event < F.lit(end))).select(
-        _key(history.by).alias(_KEY),
-        F.unix_micros(event).alias(_EVENT),
-        F.unix_micros(known).alias(_KNOWN),
-        *(_number(column, types[column]).alias(_value(column)) for column in columns),
+    near = (event >= F.lit(span.start - lookback)) & (event < F.lit(span.end))
+    chosen = rows.where(near).select(
+        key_text(history.by).alias(KEY),
+        F.unix_micros(event).alias(EVENT),
+        F.unix_micros(known).alias(KNOWN),
+        *(_number(rows, column).alias(value_name(column)) for column in columns),
     )
-    return chosen.dropna(subset=[_KEY, _EVENT, _KNOWN])
+    return chosen.dropna(subset=[KEY, EVENT, KNOWN])
 
 
-def _key(column: str) -> Column:
-    """Keys compare as texts: one table may hold them as int and the other as bigint."""
-    return F.col(column).cast("string")
-
-
-def _value(column: str) -> str:
-    return f"{_VALUE}_{column.casefold()}"
-
-
-def _number(column: str, kind: DataType) -> Column:
+def _number(rows: DataFrame, column: str) -> Column:
     """A value as bigint where it is whole, as double where it is another number."""
+    kind = next(each.dataType for each in rows.schema if each.name.casefold() == column)
     if isinstance(kind, IntegralType):
         return F.col(column).cast("bigint")
     return F.col(column).cast("double") if isinstance(kind, NumericType) else F.col(column)
 
 
-def _bucket(micros: str, width: int) -> Column:
-    """Number of the bucket of that width: exact in integers, before 1970 too."""
-    return F.expr(f"({micros} - pmod({micros}, {width}L)) div {width}L")
+def _with_sums(
+    placed: DataFrame, known: DataFrame, aggregates: Mapping[str, Aggregate], width: int
+) -> DataFrame:
+    chosen = {name: each for name, each in aggregates.items() if each.function in _SUMS}
+    if not chosen:
+        return placed
+    accounts = _accounts(known, chosen)
+    moves = _moves(known, accounts, width)
+    units = placed.withColumn(_UNIT, F.lit(True))
+    before = Window.partitionBy(KEY).orderBy(MOMENT).rangeBetween(Window.unboundedPreceding, -1)
+    running = [_ROWS, *(name for each in accounts.values() for name in _columns(each))]
+    ledger = units.unionByName(moves, allowMissingColumns=True)
+    sums = ledger.withColumns({name: F.sum(name).over(before) for name in running}).where(_UNIT)
+    found = {name: _aggregate(each, accounts) for name, each in chosen.items()}
+    return sums.withColumns(found).drop(_UNIT, *running)
 
 
-def _collected(known: DataFrame, width: int) -> DataFrame:
-    """Per key and bucket, the sorted rows that units of the bucket may count."""
-    own = _bucket(_EVENT, width)
-    values = [name for name in known.columns if name.startswith(_VALUE)]
-    spread = known.withColumn(_BUCKET, F.explode(F.array(own, own + F.lit(1))))
-    row = F.struct(_EVENT, _KNOWN, *values)
-    return spread.groupBy(_KEY, _BUCKET).agg(F.sort_array(F.collect_list(row)).alias(_ROWS))
+def _columns(account: Account) -> Iterator[str]:
+    yield from (account.count, account.total, account.broken)
 
 
-def _counted(width: int) -> Column:
-    """The rows of the bucket that count for the unit: the rule of time, in one place."""
-    moment = F.col(_MOMENT)
+def _accounts(known: DataFrame, aggregates: Mapping[str, Aggregate]) -> dict[str, Account]:
+    """An account for each column, by its name; one look at the rows finds the scales."""
+    columns = sorted({value_name(each.column) for each in aggregates.values() if each.column})
+    accounts = {name: Account(name) for name in columns}
+    doubles = [name for name, kind in known.dtypes if name in columns and kind == "double"]
+    if doubles:
+        largest = [F.max(F.when(_finite(name), F.abs(F.col(name)))) for name in doubles]
+        rows, *found = known.agg(F.count(F.lit(1)), *largest).collect()[0]
+        for name, most in zip(doubles, found, strict=True):
+            accounts[name] = _account(name, most or 1.0, rows)
+    return accounts
 
-    def counts(row: Column) -> Column:
-        happened = (row[_EVENT] >= moment - F.lit(width)) & (row[_EVENT] < moment)
-        return happened & (row[_KNOWN] < moment)
 
-    return F.filter(_ROWS, counts)
+def _account(name: str, most: float, rows: int) -> Account:
+    """The account of a column whose largest magnitude is `most`.
+
+    Of 38 digits the leading ones hold the sum of all rows, so what is cut at the last place lies
+    far below the precision of a double.
+    """
+    usual = _SMALL <= most <= _LARGE
+    unit = 1.0 if usual else 2.0 ** min(max(math.floor(math.log2(most)), -1000), 1000)
+    leading = math.ceil(math.log10(most / unit) + math.log10(max(rows, 1))) + 2
+    return Account(name, _DIGITS - max(leading, 1), unit)
 
 
-def _aggregate(aggregate: Aggregate, known: DataFrame) -> Column:
+def _finite(name: str) -> Column:
+    value = F.col(name)
+    return ~F.isnan(value) & (F.abs(value) < float("inf"))
+
+
+def _moves(known: DataFrame, accounts: Mapping[str, Account], width: int) -> DataFrame:
+    """Entries and leavings of rows: the moment, and what is added then (or taken back).
+
+    A row that becomes known only after it would have left never enters.
+    """
+    enter, leave = F.greatest(EVENT, KNOWN), F.col(EVENT) + F.lit(width)
+    kinds = dict(known.dtypes)
+    counted = [
+        column.alias(name)
+        for each in accounts.values()
+        for name, column in _counted(each, kinds[each.column])
+    ]
+    entered = known.where(enter < leave).select(
+        KEY, enter.alias(MOMENT), leave.alias(_LEAVE), F.lit(1).alias(_ROWS), *counted
+    )
+    taken_back = [(-F.col(name)).alias(name) for name in entered.columns[3:]]
+    left = entered.select(KEY, F.col(_LEAVE).alias(MOMENT), *taken_back)
+    return entered.drop(_LEAVE).unionByName(left)
+
+
+def _counted(account: Account, kind: str) -> Iterator[tuple[str, Column]]:
+    """What one row enters into the account, by name."""
+    value = F.col(account.column)
+    finite = _finite(account.column) if kind == "double" else value.isNotNull()
+    yield account.count, F.when(value.isNotNull(), 1)
+    yield account.broken, F.when(value.isNotNull() & ~finite, 1)
+    if kind not in ("double", "bigint"):  # only counted
+        yield account.total, F.lit(0).cast("bigint")
+        return
+    scaled = value / F.lit(account.unit) if account.unit != 1 else value
+    digits = scaled.cast(f"decimal({_DIGITS},{account.scale})")
+    yield account.total, F.when(finite, digits)
+
+
+def _aggregate(aggregate: Aggregate, accounts: Mapping[str, Account]) -> Column:
     if aggregate.column is None:
-        return F.coalesce(F.size(_ROWS), F.lit(0)).cast("bigint")
-    name = _value(aggregate.column)
-    present = F.filter(_ROWS, lambda row: row[name].isNotNull())
-    values = F.transform(present, lambda row: row[name])
-    count = F.size(values)
+        return F.coalesce(_ROWS, F.lit(0)).cast("bigint")
+    account = accounts[value_name(aggregate.column)]
+    count = F.coalesce(account.count, F.lit(0)).cast("bigint")
     if aggregate.function == "count":
-        return F.coalesce(count, F.lit(0)).cast("bigint")
-    if aggregate.function in ("min", "max"):
-        return F.array_min(values) if aggregate.function == "min" else F.array_max(values)
-    zero = F.lit(0).cast(known.schema[name].dataType)
-    total = F.aggregate(values, zero, lambda left, right: left + right)
-    result = total if aggregate.function == "sum" else total.cast("double") / count
-    return F.when(count > 0, result)
+        return count
+    if aggregate.function == "sum" and account.whole:
+        return F.when(count > 0, F.col(account.total).cast("bigint"))
+    total = F.col(account.total).cast("double") * F.lit(account.unit)
+    value = total / count if aggregate.function == "avg" else total
+    return F.when(count > 0, F.when(F.col(account.broken) > 0, float("nan")).otherwise(value))

@@ -49,13 +49,16 @@ class Breach:
         return f"{self.words}{shown}"
 
 
-def check_units(units: DataFrame, study: Study, span: Span) -> int:
-    """Check every promise; the units should be cached, they are read several times.
+@dataclass(frozen=True, slots=True)
+class Census:
+    """How many units there are, and clusters (or units, where no cluster is declared)."""
 
-    Returns
-    -------
-    int
-        The number of clusters, or of units where no cluster is declared.
+    rows: int
+    clusters: int
+
+
+def check_units(units: DataFrame, study: Study, span: Span) -> Census:
+    """Check every promise; the units should be cached, they are read several times.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def check_units(units: DataFrame, study: Study, span: Span) -> int:
     breaches += _too_few(study, clusters)
     if breaches:
         _raise(breaches, span)
-    return int(clusters)
+    return Census(rows, clusters)
 
 
 def _raise(breaches: list[Breach], span: Span) -> None:
