@@ -181,6 +181,20 @@ CHECKS: dict[str, Check] = {
     ),
 }
 
+REVIEW_CHECKS: dict[str, Check] = {
+    "drift": Check(
+        "does the effect differ from the champion's?",
+        "effect",
+        {
+            "p_value": Metric("p-value of the difference from the champion"),
+            "z": Metric("size of the difference from the champion, in standard errors"),
+        },
+        treatments=("binary", "continuous"),
+    ),
+}
+"""Checks against the champion: made when a run is registered and reviewed, so that they enter no
+run key. A gate may stand on them; `checks:` cannot name them."""
+
 OVERLAP_CLIP = 0.01
 """Default bound of the propensity: clipped to [clip, 1 - clip]."""
 
@@ -191,12 +205,12 @@ def applies(check: str, method: str, treatment_kind: str, *, drops: bool) -> boo
     Parameters
     ----------
     check
-        A check of the catalogue.
+        A check of the catalogue, of a run or of its review.
     method, treatment_kind
         The effect's.
     drops
         Whether rows without the outcome are dropped: else there is no attrition.
     """
-    known = CHECKS[check]
+    known = CHECKS.get(check) or REVIEW_CHECKS[check]
     fits = known.methods is None or method in known.methods
     return fits and treatment_kind in known.treatments and (drops or check != "attrition")

@@ -11,10 +11,11 @@ from conf.names import listed, nearest
 from conf.plan import grouping
 from conf.rules.reading import Parts, PlannedEffect
 from conf.study import ALL_CHECKS
-from estimators.catalog import CHECKS, applies
+from estimators.catalog import CHECKS, REVIEW_CHECKS, applies
 from estimators.errors import Fault, UsageError
 
-_METRICS = [f"{name}.{metric}" for name, check in CHECKS.items() for metric in check.metrics]
+_GATED = CHECKS | REVIEW_CHECKS
+_METRICS = [f"{name}.{metric}" for name, check in _GATED.items() for metric in check.metrics]
 
 
 def _entries(parts: Parts) -> Iterator[tuple[str, Place, dict[str, Any], Place]]:
@@ -97,7 +98,7 @@ def _gate(
     if name not in _METRICS:
         found = f"the metric {name!r} of a gate"
         yield parts.doc.fault(place, found, listed(_METRICS), nearest(name, _METRICS))
-    elif check not in asked:
+    elif check not in asked and check not in REVIEW_CHECKS:
         found = f"a gate on {name}, but `checks:` does not ask for {check}"
         yield parts.doc.fault(place, found, f"{check} in `checks:`, or a gate on another check")
     elif matched and not any(_applies(check, effect) for effect in matched):
@@ -111,7 +112,7 @@ def _applies(check: str, effect: PlannedEffect) -> bool:
 
 
 def _takes(check: str) -> str:
-    known = CHECKS[check]
+    known = _GATED[check]
     methods = f" of {listed(known.methods)}" if known.methods else ""
     missing = " whose outcome has `missing: drop`" if check == "attrition" else ""
     return f"{check} on effects{methods} with a {' or '.join(known.treatments)} treatment{missing}"

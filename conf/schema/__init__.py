@@ -9,7 +9,7 @@ from typing import Any
 from conf.gates import CONDITION_RULE
 from conf.names import IDENTIFIER
 from conf.study import Study
-from estimators.catalog import CHECKS, LEARNERS, METHODS, Learner, Parameter
+from estimators.catalog import CHECKS, LEARNERS, METHODS, REVIEW_CHECKS, Learner, Parameter
 
 SCHEMA_PATH = Path(__file__).parent / "study.schema.json"
 
@@ -31,8 +31,9 @@ def study_schema() -> dict[str, Any]:
     estimands = sorted({name for method in METHODS.values() for name in method.estimands})
     effect["estimand"] = effect["estimand"] | {"anyOf": [{"enum": estimands}, {"type": "null"}]}
     gates = parts["Publish"]["properties"]["gates"]
+    gated = (CHECKS | REVIEW_CHECKS).items()
     gates["additionalProperties"] = _metrics(
-        {f"{name}.{each}": m.title for name, c in CHECKS.items() for each, m in c.metrics.items()}
+        {f"{name}.{each}": m.title for name, c in gated for each, m in c.metrics.items()}
     )
     for section in ("sources", "history", "treatments", "outcomes"):
         schema["properties"][section]["propertyNames"] = {"pattern": f"^{IDENTIFIER.pattern}$"}

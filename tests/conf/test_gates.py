@@ -18,7 +18,7 @@ from conf.gates import (
     verdicts,
 )
 from conf.load import parse_study
-from estimators.errors import UsageError
+from estimators.errors import StudyError, UsageError
 
 PLR, IRM = "plr.slope.coupon.spend", "irm.ate.coupon.spend"
 NORTH = f"{IRM}@region=north"
@@ -146,3 +146,22 @@ def test_a_gate_may_mean_one_group(edit):
     rows += [_row("overlap.ess_share", 0.4, passed=True, effect=IRM)]
     found = verdicts(study, [IRM, NORTH, f"{IRM}@region=south"], rows)
     assert [each.verdict for each in found.values()] == ["holds", "rejected", "holds"]
+
+
+def test_a_gate_on_drift_is_judged_only_where_a_review_has_made_the_test(small):
+    text = small.replace('"irm.*": {', '"irm.*": {drift.p_value: ">= 0.01", ')
+    study = parse_study(text, Path("shops.yaml"))
+    assert verdicts(study, [IRM], _good())[IRM].verdict == "holds"
+    quiet = [*_good(), _row("drift.p_value", 0.4, effect=IRM)]
+    assert verdicts(study, [IRM], quiet)[IRM].verdict == "holds"
+    for value in (0.001, None, math.nan):
+        moved = [*_good(), _row("drift.p_value", value, effect=IRM)]
+        found = verdicts(study, [IRM, PLR], moved)
+        assert found[IRM].gates_failed == ("drift.p_value",)
+        assert found[PLR].verdict == "holds"
+
+
+def test_drift_is_no_check_of_a_run(small):
+    """It would make the run key depend on who is champion."""
+    with pytest.raises(StudyError, match="drift"):
+        parse_study(small.replace("checks: [", "checks: [drift, "), Path("shops.yaml"))
