@@ -172,7 +172,7 @@ def _check_finite(f: Doubles, y: Doubles, w: Doubles, where: Where | None) -> No
             )  # fmt: skip
     if not np.all(np.isfinite(w)) or w.min() < 0.0 or w.sum() <= 0.0:
         raise ContractError(
-            f"calibration weights from {w.min():g} to {w.max():g}; "
+            f"calibration weights from {w.min():g} to {w.max():g} in {len(w)} rows; "
             "expected finite, none negative, some positive",
             code="calibration_not_finite", where=where, remedy="mend the weight column",
         )  # fmt: skip

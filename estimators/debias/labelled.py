@@ -142,9 +142,10 @@ def linear_means(
     level = sum_by(index, w * corrected, size) / found.w
     jacobian = -np.stack([np.ones(size), level], axis=1) / correction.slope
     if labelled.own:
-        # One row is in the mean and in the line: add its two shares before squaring.
+        # One row is in the mean and in the line: add its two shares before squaring. Residuals
+        # are taken about zero, as the hypothesis says: the rank lost to the fit is then exact.
         cluster = calibration.clusters()
-        own = w * (corrected - labelled.truth - found.mean[index]) / found.w[index]
+        own = w * (corrected - labelled.truth) / found.w[index]
         shape = len(correction.influence), size
         share = sum_by(cluster * size + index, own, shape[0] * size).reshape(shape)
         share = share + correction.influence @ jacobian.T

@@ -28,12 +28,14 @@ BLOCK = 8_192
 class Sums:
     """First and second moments of some rows; they add up over batches and workers.
 
-    With columns ``z = (1, v_1, .., v_p)`` and weights w:
+    With columns ``z = (1, v_1 - origin_1, .., v_p - origin_p)`` and weights w:
 
     Attributes
     ----------
     n
         Rows.
+    origin
+        ``(p,)`` near the rows, so that a large mean costs the variance no digits.
     first
         ``(p + 1,)`` sums of w z; ``first[0]`` is the sum of weights.
     second
@@ -41,20 +43,31 @@ class Sums:
     """
 
     n: int
+    origin: Doubles
     first: Doubles
     second: Doubles
 
     def __add__(self, other: Sums) -> Sums:
-        return Sums(self.n + other.n, self.first + other.first, self.second + other.second)
+        moved = np.eye(len(self.first))
+        moved[1:, 0] = other.origin - self.origin
+        first = self.first + moved @ other.first
+        return Sums(
+            self.n + other.n, self.origin, first, self.second + moved @ other.second @ moved.T
+        )
 
     @property
     def means(self) -> Doubles:
         """Weighted means of the columns, ``(p,)``."""
+        return self.origin + self._shift
+
+    @property
+    def _shift(self) -> Doubles:
         return np.asarray(self.first[1:] / self.first[0], dtype=np.float64)
 
     def covariance(self) -> Doubles:
         """Covariance (ddof 0) of ``w (v - mean) n / sum w``, ``(p, p)``: plain where w = 1."""
-        centre = np.concatenate([-self.means[:, None], np.eye(len(self.means))], axis=1)
+        shift = self._shift
+        centre = np.concatenate([-shift[:, None], np.eye(len(shift))], axis=1)
         spread = centre @ self.second @ centre.T
         return np.asarray(spread * self.n / self.first[0] ** 2, dtype=np.float64)
 
@@ -84,17 +97,19 @@ def sums(*columns: ArrayLike, weight: ArrayLike | None = None) -> Sums:
     """Sum one or more columns, ``(n,)`` each, in one pass over memory."""
     rows = [np.asarray(column, dtype=np.float64) for column in columns]
     w = None if weight is None else np.asarray(weight, dtype=np.float64)
-    width = len(rows) + 1
+    n, width = len(rows[0]), len(rows) + 1
+    origin = np.array([column[0] if n else 0.0 for column in rows])
     first, second = np.zeros(width), np.zeros((width, width))
-    for start in range(0, len(rows[0]), BLOCK):
-        part = [column[start : start + BLOCK] for column in rows]
+    for start in range(0, n, BLOCK):
+        stop = start + BLOCK
+        part = [column[start:stop] - near for column, near in zip(rows, origin, strict=True)]
         if w is None:
             _add_plain(part, first, second)
         else:
-            _add_weighted(part, w[start : start + BLOCK], first, second)
+            _add_weighted(part, w[start:stop], first, second)
     upper = np.triu_indices(width, 1)
     second.T[upper] = second[upper]
-    return Sums(len(rows[0]), first, second)
+    return Sums(n, origin, first, second)
 
 
 def _add_plain(part: Sequence[Doubles], first: Doubles, second: Doubles) -> None:
@@ -159,8 +174,9 @@ def ppi_mean(labelled: Sums, unlabelled: Sums, lam: float | None = None) -> Powe
     mean_y, mean_f = labelled.means
     theta = weight * float(unlabelled.means[0]) + float(mean_y) - weight * float(mean_f)
     contrast = np.array([1.0, -weight])
-    rectifier = float(contrast @ labelled.covariance() @ contrast) / labelled.n
-    imputed = weight**2 * float(unlabelled.covariance()[0, 0]) / unlabelled.n
+    # Of an exact prediction nothing is left but rounding, which may be negative.
+    rectifier = max(float(contrast @ labelled.covariance() @ contrast), 0.0) / labelled.n
+    imputed = weight**2 * max(float(unlabelled.covariance()[0, 0]), 0.0) / unlabelled.n
     return Powered(theta, float(np.sqrt(rectifier + imputed)), weight, labelled.n, unlabelled.n)
 
 
