@@ -21,6 +21,7 @@ Examples:
   causeway init --table lake/orders --treatment coupon --outcome spend
   causeway validate orders.yaml                       all faults at once, in a second
   causeway run orders.yaml --window 2026-03           one window, recorded
+  causeway backfill orders.yaml --from 2026-01 --to 2026-06
   causeway effects orders.yaml                        what is known so far
   causeway doctor                                     what this machine lacks
 
@@ -31,7 +32,7 @@ CAUSEWAY_HOME (default ./.causeway) holds the lake of the demo, the record and M
 \b
 Exit codes: 0 recorded · 1 internal · 2 usage · 3 invalid study · 4 data contract
   5 source gone · 6 environment · 7 no effect · 8 gate failed (--strict)
-  75 try again · 130 interrupted
+  9 backfill partly failed · 75 try again · 130 interrupted
 """
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 _profile = click.option("--profile", help="Where to run: a name or a file (default: local).")
@@ -158,6 +159,52 @@ def run(study: str, window: str | None, as_json: bool, **given: Any) -> None:
         return Answer(execution.as_dict(), text, execution.error)
 
     answer("causeway.run/1", as_json, body)
+
+
+@root.command(
+    short_help="Estimate a study on many windows.",
+    epilog="\b\nExamples:\n  causeway backfill rain_delays --from 2013-01 --to 2013-12\n"
+    "  causeway backfill rain_delays --from 2013-01 --to 2013-12 --pin as-of-window\n"
+    "  causeway backfill rain_delays --retry-failed",
+)
+@_study
+@click.option("--from", "first", help="First window, such as 2013-01.")
+@click.option("--to", "last", help="Last window, included.")
+@click.option(
+    "--pin",
+    type=click.Choice(["now", "as-of-window"]),
+    default="now",
+    show_default=True,
+    help="Newest versions for all windows, or those that were the newest when each matured.",
+)
+@click.option("--refresh", is_flag=True, help="Build the features of recorded windows again.")
+@click.option("--retry-failed", is_flag=True, help="What the last backfill left, on its versions.")
+@click.option(
+    "--parallel",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    help="Windows in a stage at a time.",
+)
+@_profile
+@_json
+def backfill(study: str, as_json: bool, **given: Any) -> None:
+    """Estimate a study on every window from --from to --to, and record them.
+
+    Windows that the record holds are skipped, even if the sources have moved on. A window that
+    fails stops no other. After a crash or Ctrl-C run it again.
+    """
+
+    def body() -> Answer:
+        from pipelines import backfill_report as reports
+        from pipelines.backfill import backfill as run_windows
+        from pipelines.progress import reporting
+
+        with reporting() as progress:
+            report = run_windows(reports.Request(study, **given), progress)
+        return Answer(report.as_dict(), reports.text(report), report.error)
+
+    answer("causeway.backfill/1", as_json, body)
 
 
 @root.command(

@@ -97,10 +97,10 @@ async def estimate_study(
         execution.fail(translate(raised, place.home if place else None))
         get_run_logger().error("%s", execution.error)
     await publish(execution)
-    return _state(execution)
+    return state_of(execution)
 
 
-def _state(execution: Execution) -> State[dict[str, Any]]:
+def state_of(execution: Execution) -> State[dict[str, Any]]:
     """A named state with a message; the run object is its data."""
     data = execution.as_dict()
     if execution.status == "not_mature":

@@ -1,0 +1,232 @@
+"""Which windows of a study the record holds, what made them, and what they cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+from typing import Any
+
+import pyarrow.dataset as ds
+
+from conf.windows import ALL, Span
+from jobs.lake import read_record
+from jobs.ledger import Stage
+
+_DAY = 86400.0
+_BY_ROW = ("features", "crossfit")
+_BY_WINDOW = ("estimate", "register")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A run as the ledger knows it.
+
+    Attributes
+    ----------
+    stage
+        The committed stage ``estimate``; its key is the run key, its digest the effects digest.
+    study_key
+        Key of the same study (`conf.keys.study_key`); empty where the run is older than the key.
+    sources, table_ids
+        Source name to pinned version and to Delta table id.
+    text
+        The study's YAML as it was read; empty where the run is older than this column.
+    """
+
+    stage: Stage
+    study: str
+    start: datetime
+    end: datetime
+    study_key: str
+    sources: Mapping[str, int]
+    table_ids: Mapping[str, str]
+    text: str
+    device: str
+    libraries: Mapping[str, str]
+    numerics: Mapping[str, int]
+    numerics_label: str
+    platform: str
+    recorded_at: datetime
+
+    @property
+    def run_key(self) -> str:
+        """What the record, MLflow and the reviewer call the run."""
+        return self.stage.key
+
+    @property
+    def crossfit(self) -> str:
+        """Key of the sums that the run was made of; empty where the run does not say."""
+        return str((self.stage.detail or {}).get("crossfit", ""))
+
+
+@dataclass(frozen=True, slots=True)
+class Windows:
+    """A study's part of the ledger, read once.
+
+    Attributes
+    ----------
+    stages
+        Committed stages by name and key, as `reused`.
+    runs
+        Runs, the one recorded last at the end.
+    """
+
+    stages: Mapping[tuple[str, str], Stage]
+    runs: tuple[RecordedRun, ...]
+    bounds: Mapping[tuple[str, str], tuple[datetime, datetime]]
+    seconds: Mapping[tuple[str, str], float]
+
+    def current(self, span: Span) -> RecordedRun | None:
+        """The run of a window that counts: the last recorded."""
+        return self._last(span, self.runs)
+
+    def same_study(self, span: Span, study_key: str) -> RecordedRun | None:
+        """The last run of the same study on this window, whatever its pins were."""
+        return self._last(span, (each for each in self.runs if each.study_key == study_key))
+
+    def lineage(self, run: RecordedRun) -> tuple[Stage, ...]:
+        """The stages that made a run: features, crossfit, estimate and, where done, register."""
+        crossfit = self.stages.get(("crossfit", run.crossfit))
+        features = None
+        if crossfit is not None:
+            key = str((crossfit.detail or {}).get("features", ""))
+            features = self.stages.get(("features", key))
+        register = self.stages.get(("register", run.run_key))
+        return tuple(each for each in (features, crossfit, run.stage, register) if each)
+
+    @staticmethod
+    def _last(span: Span, runs: Iterable[RecordedRun]) -> RecordedRun | None:
+        bounds = (span.start, span.end)
+        return next(
+            (each for each in reversed([*runs]) if (each.start, each.end) == bounds),
+            None,
+        )
+
+
+def read_windows(record_root: str, study: str) -> Windows:
+    """Read what the ledger holds of a study."""
+    rows = read_record(record_root, "stages", ds.field("study") == study).to_pylist()
+    rows.sort(key=lambda row: row["recorded_at"])
+    named = {(row["stage"], row["key"]): row for row in rows}
+    return Windows(
+        {place: stage_of(row) for place, row in named.items()},
+        tuple(run_of(row) for row in rows if row["stage"] == "estimate"),
+        {place: (row["window_start"], row["window_end"]) for place, row in named.items()},
+        {place: row["seconds"] for place, row in named.items()},
+    )
+
+
+def read_run(record_root: str, run_key: str) -> RecordedRun | None:
+    """Find a run by its key, of whatever study; None where it is not recorded."""
+    where = (ds.field("stage") == "estimate") & (ds.field("key") == run_key)
+    rows = read_record(record_root, "stages", where).to_pylist()
+    return run_of(rows[0]) if rows else None
+
+
+def stage_of(row: Mapping[str, Any]) -> Stage:
+    """A row of the ledger as a stage that is there already."""
+    detail = json.loads(row["detail"])
+    facts = (row["key"], row["table"], row["version"], row["rows"])
+    return Stage(row["stage"], "reused", *facts, 0.0, row["digest"], detail)
+
+
+def run_of(row: Mapping[str, Any]) -> RecordedRun:
+    """A row of the ledger, of the stage ``estimate``, as a run."""
+    detail = json.loads(row["detail"])
+    return RecordedRun(
+        stage_of(row),
+        row["study"],
+        row["window_start"],
+        row["window_end"],
+        detail.get("study_key", ""),
+        dict(row["sources"]),
+        detail.get("table_ids", {}),
+        detail.get("text", ""),
+        detail.get("device", "cpu"),
+        detail.get("libraries", {}),
+        detail.get("numerics", {}),
+        row["numerics"],
+        row["platform"],
+        row["recorded_at"],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a study's past runs took, engine start not counted.
+
+    Attributes
+    ----------
+    per_row
+        Median seconds a unit, of features and crossfit.
+    per_window
+        Median seconds a window, of estimate and register.
+    per_day
+        Median units a day of the windows; None where nothing was recorded.
+    rows
+        Units of each recorded window, by its bounds.
+    """
+
+    per_row: Mapping[str, float]
+    per_window: Mapping[str, float]
+    per_day: float | None
+    rows: Mapping[tuple[datetime, datetime], int]
+
+    def units(self, span: Span) -> int | None:
+        """Units of a window: those recorded, or as many a day as in the others."""
+        known = self.rows.get((span.start, span.end))
+        if known is not None or self.per_day is None:
+            return known
+        if span == ALL:
+            return None
+        return round(self.per_day * (span.end - span.start).total_seconds() / _DAY)
+
+    def seconds(self, span: Span, stages: Collection[str]) -> float | None:
+        """What these stages of a window will take; None where the past does not tell."""
+        units = self.units(span)
+        total = 0.0
+        for name in stages:
+            if name in _BY_ROW and name in self.per_row and units is not None:
+                total += self.per_row[name] * units
+            elif name in self.per_window:
+                total += self.per_window[name]
+            else:
+                return None
+        return total
+
+
+def costs(windows: Windows) -> Costs:
+    """Learn from the ledger what a study's stages take."""
+    by_row: dict[str, list[float]] = {name: [] for name in _BY_ROW}
+    by_window: dict[str, list[float]] = {name: [] for name in _BY_WINDOW}
+    rows = {}
+    for place, stage in windows.stages.items():
+        seconds = windows.seconds[place]
+        if stage.name in _BY_WINDOW:
+            by_window[stage.name].append(seconds)
+        units = _units(stage)
+        if stage.name in _BY_ROW and units:
+            by_row[stage.name].append(seconds / units)
+        if stage.name == "features":
+            rows[windows.bounds[place]] = stage.rows
+    return Costs(_medians(by_row), _medians(by_window), _per_day(rows), rows)
+
+
+def _units(stage: Stage) -> int:
+    return stage.rows if stage.name == "features" else int((stage.detail or {}).get("units", 0))
+
+
+def _medians(values: Mapping[str, list[float]]) -> dict[str, float]:
+    return {name: median(found) for name, found in values.items() if found}
+
+
+def _per_day(rows: Mapping[tuple[datetime, datetime], int]) -> float | None:
+    rates = [
+        count * _DAY / (end - start).total_seconds()
+        for (start, end), count in rows.items()
+        if (start, end) != (ALL.start, ALL.end)
+    ]
+    return median(rates) if rates else None

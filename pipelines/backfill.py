@@ -1,0 +1,194 @@
+"""A study on many windows: what the record holds is skipped, a window that fails stops no other."""
+
+from __future__ import annotations
+
+import asyncio
+from contextvars import ContextVar
+from dataclasses import asdict
+from pathlib import Path
+
+from conf.keys import study_key
+from conf.load import LoadedStudy, load_study
+from conf.profile import Profile, load_profile, prefect_server, settle
+from conf.study import Study
+from conf.windows import ALL, Span, every, split
+from estimators.errors import CausewayError, UsageError
+from jobs.ledger import Progress
+from jobs.pins import (
+    Histories,
+    PlannedWindow,
+    last_backfill,
+    read_histories,
+    record_backfill,
+)
+from jobs.windows import RecordedRun, Windows, read_windows
+from pipelines.backfill_report import Report, Request
+from pipelines.execution import Execution, findings
+from pipelines.faults import translate
+from pipelines.output import interrupted
+from pipelines.run import SETTINGS
+
+OPEN: ContextVar[Report | None] = ContextVar("backfill", default=None)
+"""The report that the flow fills in, where its caller is in the same process."""
+
+
+def backfill(request: Request, progress: Progress) -> Report:
+    """Run a backfill from the command line; whatever happens is in the report, not raised.
+
+    With ``PREFECT_API_URL`` a flow shows it, with a sub-flow a window. Without, the same code runs
+    without Prefect: a temporary server would cost more than a small window, and nobody could look.
+    """
+    report = Report(request, Path(request.study).stem, progress=progress)
+    place = None
+    try:
+        place = load_profile(request.profile)
+        if prefect_server():
+            _through_prefect(report, place)
+        else:
+            asyncio.run(_alone(report, place))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        report.error = interrupted()
+    except Exception as raised:
+        report.error = translate(raised, place.home if place else None)
+    report.judge()
+    return report
+
+
+async def _alone(report: Report, place: Profile) -> None:
+    from pipelines.stagewise import plain
+    from pipelines.windows import compute_all
+
+    loaded, todo = prepare(report, place)
+    await compute_all(report, loaded, place, todo, stage=plain, wrap=lambda _planned, body: body())
+
+
+def _through_prefect(report: Report, place: Profile) -> None:
+    settle(SETTINGS | {"PREFECT_HOME": str(place.home / "prefect")})
+    from prefect.exceptions import TerminationSignal
+
+    from pipelines.backfill_flow import backfill as flow
+
+    async def run() -> None:
+        await flow(**asdict(report.request), return_state=True)
+
+    token = OPEN.set(report)
+    try:
+        asyncio.run(run())
+    except TerminationSignal as stopped:
+        raise KeyboardInterrupt from stopped
+    finally:
+        OPEN.reset(token)
+
+
+def prepare(report: Report, place: Profile) -> tuple[LoadedStudy, list[PlannedWindow]]:
+    """Plan the windows, note those that are recorded, and write down the others.
+
+    Returns
+    -------
+    tuple
+        The study, and the windows to compute.
+    """
+    request = report.request
+    loaded = load_study(request.study)
+    study = loaded.study
+    report.study = study.study
+    windows = read_windows(place.record_root, study.study)
+    histories = read_histories(loaded, place)
+    if request.retry_failed:
+        planned = _left_over(request, study, windows, histories, place)
+    else:
+        planned = list(_pinned(report, study, histories, place))
+    todo = []
+    for each in planned:
+        known = None if request.refresh else windows.same_study(each.span, each.study_key)
+        if known is None:
+            todo.append(each)
+        elif ("register", known.run_key) not in windows.stages:  # a crash came in between
+            todo.append(PlannedWindow(each.span, each.study_key, known.sources))
+        else:
+            report.executions.append(_recorded(each.span, known, windows, loaded, place))
+    if todo:
+        pin, refresh = request.pin, request.refresh
+        plan = record_backfill(place.record_root, study.study, todo, pin=pin, refresh=refresh)
+        report.name = plan.name
+    return loaded, todo
+
+
+def _spans(request: Request, study: Study) -> list[Span]:
+    if every(study.window.every) is None:
+        return [ALL]
+    if request.first is None or request.last is None:
+        raise UsageError(
+            "a backfill needs its first and its last window",
+            remedy="give --from and --to, such as --from 2013-01 --to 2013-12",
+        )
+    return split(request.first, request.last, study.window)
+
+
+def _pinned(
+    report: Report, study: Study, histories: Histories, place: Profile
+) -> list[PlannedWindow]:
+    """Windows with their pins; one that cannot be pinned has failed."""
+    planned = []
+    for span in _spans(report.request, study):
+        key = study_key(study, span, histories.table_ids, place.device)
+        try:
+            now = report.request.pin == "now"
+            versions = histories.now if now else histories.as_of(span)
+        except CausewayError as error:
+            execution = Execution(study.study, span)
+            execution.fail(error)
+            report.executions.append(execution)
+            continue
+        planned.append(PlannedWindow(span, key, versions))
+    return planned
+
+
+def _left_over(
+    request: Request, study: Study, windows: Windows, histories: Histories, place: Profile
+) -> list[PlannedWindow]:
+    """Windows of the last backfill that are not recorded as it planned them, on its pins."""
+    if request.first or request.last:
+        raise UsageError(
+            "--retry-failed takes the windows of the last backfill",
+            remedy="leave out --from and --to",
+        )
+    last = last_backfill(place.record_root, study)
+    if last is None:
+        raise UsageError(
+            f"no backfill of {study.study} is recorded",
+            remedy="give --from and --to",
+        )
+
+    def is_done(planned: PlannedWindow) -> bool:
+        return any(
+            run.study_key == planned.study_key
+            and (run.start, run.end) == (planned.span.start, planned.span.end)
+            and (not last.refresh or dict(run.sources) == dict(planned.versions))
+            for run in windows.runs
+        )
+
+    return [
+        PlannedWindow(
+            each.span,
+            study_key(study, each.span, histories.table_ids, place.device),
+            each.versions,
+        )
+        for each in last.windows
+        if not is_done(each)
+    ]
+
+
+def _recorded(
+    span: Span, run: RecordedRun, windows: Windows, loaded: LoadedStudy, place: Profile
+) -> Execution:
+    """The execution of a window that the record holds."""
+    execution = Execution(loaded.study.study, span)
+    for stage in windows.lineage(run):
+        execution.committed(stage)
+        if stage.name == "register":
+            detail = stage.detail or {}
+            execution.mlflow = {name: str(detail[name]) for name in ("experiment_id", "run_id")}
+    execution.finish(findings(place, loaded.study, run.run_key), strict=False)
+    execution.status = "already_recorded"
+    return execution
