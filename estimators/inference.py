@@ -229,9 +229,10 @@ def _joint(
 
     The Gaussian multiplier bootstrap is exactly such a draw. Statistics and critical values pass
     between an effect's own t distribution and the normal by their p-values, so that a group of
-    few clusters does not widen the others' bands. Neither figure is ever better than that of the
-    effect alone, whatever the draws. Source: Romano and Wolf 2005, *Exact and approximate
-    stepdown methods for multiple hypothesis testing*.
+    few clusters does not widen the others' bands. Whatever the draws, no figure is better than that
+    of the effect alone, and no band is wider than Bonferroni's.
+    Source: Romano and Wolf 2005, *Exact and approximate stepdown methods for multiple hypothesis
+    testing*.
     """
     size = len(theta)
     critical, adjusted = np.full(size, np.nan), np.full(size, np.nan)
@@ -246,7 +247,8 @@ def _joint(
     correlation = np.mean([_correlation(each.covariance[np.ix_(good, good)]) for each in solved], 0)
     names = tuple(name for name, kept in zip(ids, good, strict=True) if kept)
     draws = np.abs(_draws(correlation, seed_of("band", *names)))
-    largest = max(float(np.quantile(draws.max(axis=1), level)), stats.norm.isf(0.5 - level / 2.0))
+    alone, bonferroni = stats.norm.isf((1.0 - level) / 2.0 / np.array([1.0, len(df)]))
+    largest = np.clip(np.quantile(draws.max(axis=1), level), alone, bonferroni)
     critical[good] = stats.t.isf(stats.norm.sf(largest), df)
     z = np.asarray(stats.norm.isf(p_value / 2.0))
     adjusted[good] = np.maximum(_stepdown(z, draws), p_value)
