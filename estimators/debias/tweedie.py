@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from estimators.debias.calibration import Calibration
-from estimators.debias.correction import as_rows, in_blocks
+from estimators.debias.correction import BLOCK, as_rows, in_blocks
 from estimators.debias.density import Kernel, exact_score, grid_score, log_density, scott
 
 Doubles = NDArray[np.float64]
@@ -75,7 +75,7 @@ class TweedieCorrection:
     def apply(self, prediction: ArrayLike, out: Doubles | None = None) -> Doubles:
         """Corrected predictions, ``(n,)``: nine passes over a block in cache, no search."""
         rows, room = as_rows(prediction, out)
-        size = min(len(rows), 1 << 14)
+        size = min(len(rows), BLOCK)
         position, cell = np.empty(size), np.empty(size, dtype=np.intp)
 
         def unshrink(block: Doubles, result: Doubles) -> None:
@@ -177,10 +177,16 @@ def cell_sums(grid: Grid, prediction: ArrayLike, weight: ArrayLike) -> Doubles:
     """
     rows = np.asarray(prediction, dtype=np.float64)
     signed = np.asarray(weight, dtype=np.float64)
-    position, cell = np.empty(len(rows)), np.empty(len(rows), dtype=np.intp)
-    _locate(rows, grid, position, cell)
     size = grid.cells + 2
-    return np.stack([np.bincount(cell, signed, size), np.bincount(cell, signed * rows, size)])
+    totals = np.zeros((2, size))
+    position, cell = np.empty(BLOCK), np.empty(BLOCK, dtype=np.intp)
+    for start in range(0, len(rows), BLOCK):
+        block, factor = rows[start : start + BLOCK], signed[start : start + BLOCK]
+        at, j = position[: len(block)], cell[: len(block)]
+        _locate(block, grid, at, j)
+        totals[0] += np.bincount(j, factor, size)
+        totals[1] += np.bincount(j, factor * block, size)
+    return totals
 
 
 def weighted_sum(correction: TweedieCorrection, sums: Doubles) -> float:
