@@ -95,18 +95,28 @@ class Rows:
 
         Equal hashes are ordered by the rows' values, so that the order of arrival shows nowhere.
         """
+        if _ascending(*reversed(major), self.unit):
+            return self
         order = np.lexsort((self.unit, *major))
         hashes = self.unit[order]
         if len(hashes) and bool((hashes[1:] == hashes[:-1]).any()):
             order = np.lexsort((*self._values(), self.unit, *major))
-        if bool((order[1:] > order[:-1]).all()):
-            return self
         return self.take(order)
 
     def _values(self) -> list[NDArray[Any]]:
         columns = [*self.covariates.values(), *self.treatments.values(), *self.outcomes.values()]
         plain = [_ordinal(column) for column in columns]
         return [*plain, self.weight, self.place]
+
+
+def _ascending(*keys: NDArray[Any]) -> bool:
+    """Whether rows are sorted by their keys, the first one first, without a tie."""
+    tied = np.ones(max(len(keys[0]) - 1, 0), dtype=np.bool_)
+    for key in keys:
+        if bool((tied & (key[1:] < key[:-1])).any()):
+            return False
+        tied &= key[1:] == key[:-1]
+    return not bool(tied.any())
 
 
 def _ordinal(column: Column) -> NDArray[Any]:

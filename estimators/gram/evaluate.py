@@ -18,7 +18,7 @@ from estimators.gram.blas import Doubles
 from estimators.gram.columns import Coded, Column
 from estimators.gram.terms import Category, Linear, Missing, Product, Spline, Term, spline_weights
 
-TILE = 5
+TILE = 10
 """Splines evaluated together: their scratch then stays in the second-level cache."""
 
 Longs = NDArray[np.int64]
@@ -65,7 +65,7 @@ class Evaluator:
                 strays[j] = int((codes == len(self.categories[name])).sum())
             else:
                 columns[name] = column
-                if name not in self.flagged:
+                if name not in self.flagged and np.isnan(column.sum()):
                     strays[j] = int(np.isnan(column).sum())
         return columns, strays
 
@@ -122,33 +122,44 @@ class _Tile:
         self.weights = plain[None, :, :] / scale
         self.weights[:, :, 0] -= np.array([term.centre for term in terms]) / scale[:, :, 0]
         self.scratch = np.empty((len(terms), self.segments + 5, rows))
+        self.scratch[:, 0] = 1.0
         self.spare = np.empty((len(terms), rows))
+        self.half = self.segments / 2.0
 
     def fill(self, columns: Mapping[str, NDArray[Any]], out: Doubles) -> None:
         rows = out.shape[1]
         parts = self.scratch[:, :, :rows]
-        one, clipped, excess, distance, square, cube = (parts[:, j] for j in range(6))
+        _, clipped, excess, distance, square, cube = (parts[:, j] for j in range(6))
         for row, term in zip(excess, self.terms, strict=True):
-            np.subtract(columns[term.name], term.low, out=row)
+            np.subtract(columns[term.name], (term.low + term.high) / 2.0, out=row)
             np.multiply(row, self.segments / (term.high - term.low), out=row)
-        one[...] = 1.0
-        np.clip(excess, 0.0, float(self.segments), out=clipped)
+        np.clip(excess, -self.half, self.half, out=clipped)
         np.subtract(excess, clipped, out=excess)
         np.abs(excess, out=distance)
         np.multiply(clipped, clipped, out=square)
         np.multiply(square, clipped, out=cube)
-        step = self.spare[:, :rows]
-        for knot in range(1, self.segments):
-            np.subtract(clipped, float(knot), out=step)
-            bend = parts[:, 5 + knot]
-            np.abs(step, out=bend)
-            np.multiply(step, step, out=step)
-            np.multiply(bend, step, out=bend)
-        if np.isnan(distance.sum()):
-            absent = np.isnan(clipped)
-            parts.transpose(0, 2, 1)[absent] = 0.0
+        for step in range(1, self.segments):
+            self._bend(step, clipped, square, parts[:, 5 + step])
         shape = (len(self.terms), self.width, rows)
+        absent = np.isnan(clipped) if np.isnan(distance.sum()) else None
+        if absent is not None:
+            parts.transpose(0, 2, 1)[absent] = 0.0
         np.matmul(self.weights, parts, out=out[self.slice].reshape(shape))
+        if absent is not None:
+            self.scratch[:, 0] = 1.0
+
+    def _bend(self, step: int, clipped: Doubles, square: Doubles, out: Doubles) -> None:
+        """Write ``abs(c - k)^3`` of an inner knot."""
+        knot = step - self.half
+        if knot == 0.0:
+            np.abs(clipped, out=out)
+            np.multiply(out, square, out=out)
+            return
+        distance = self.spare[:, : out.shape[1]]
+        np.subtract(clipped, knot, out=distance)
+        np.abs(distance, out=out)
+        np.multiply(distance, distance, out=distance)
+        np.multiply(out, distance, out=out)
 
 
 def _tiles(basis: Basis, rows: int) -> list[_Tile]:

@@ -184,9 +184,10 @@ def from_data(data: Mapping[str, Any]) -> Term:
 def spline_weights(segments: int) -> Doubles:
     """B-splines as sums of functions that cost few operations a row.
 
-    With t = (x - low) segments / (high - low), c = t clipped to [0, segments] and e = t - c, the
-    functions are 1, c, e, abs(e), c^2, c^3 and abs(c - k)^3 for the inner knots k. The weights are
-    rationals with denominator 12, so rounding is that of one sum of ``segments + 5`` products.
+    With t = (x - (low + high) / 2) segments / (high - low), c = t clipped to the knots and
+    e = t - c, the functions are 1, c, e, abs(e), c^2, c^3 and abs(c - k)^3 for the inner knots k.
+    The weights are rationals with small denominators, so rounding is that of one sum of
+    ``segments + 5`` products.
 
     Returns
     -------
@@ -201,15 +202,15 @@ def spline_weights(segments: int) -> Doubles:
     weights = np.zeros((segments + 3, segments + 5))
     for j in range(segments + 3):
         for i in range(5):
-            sign, knot = (-1.0) ** i * comb(4, i) / 6.0, j - 3 + i
-            if knot >= segments:
+            sign, step = (-1.0) ** i * comb(4, i) / 6.0, j - 3 + i
+            if step >= segments:
                 continue
-            share = 1.0 if knot <= 0 else 0.5  # (c-k)+^3 = ((c-k)^3 + |c-k|^3) / 2
-            weights[j, [0, 1, 4, 5]] += (
-                sign * share * np.array([-(float(knot) ** 3), 3.0 * knot**2, -3.0 * knot, 1.0])
-            )
-            if knot > 0:
-                weights[j, 5 + knot] += sign * 0.5
+            knot = step - segments / 2.0
+            share = 1.0 if step <= 0 else 0.5  # (c-k)+^3 = ((c-k)^3 + |c-k|^3) / 2
+            cube = np.array([-(knot**3), 3.0 * knot**2, -3.0 * knot, 1.0])
+            weights[j, [0, 1, 4, 5]] += sign * share * cube
+            if step > 0:
+                weights[j, 5 + step] += sign * 0.5
     at_low, at_high = np.zeros(segments + 3), np.zeros(segments + 3)
     at_low[[0, 2]] = -0.5, 0.5
     at_high[[segments, segments + 2]] = -0.5, 0.5
