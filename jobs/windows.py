@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 
 from conf.windows import ALL, Span
 from jobs.lake import read_record
-from jobs.ledger import Stage
+from jobs.ledger import Stage, StageName, find
 
 _DAY = 86400.0
 _BY_ROW = ("features", "crossfit")
@@ -87,15 +87,19 @@ class Windows:
         """The last run of the same study on this window, whatever its pins were."""
         return self._last(span, (each for each in self.runs if each.study_key == study_key))
 
-    def lineage(self, run: RecordedRun) -> tuple[Stage, ...]:
-        """The stages that made a run: features, crossfit, estimate and, where done, register."""
-        crossfit = self.stages.get(("crossfit", run.crossfit))
-        features = None
-        if crossfit is not None:
-            key = str((crossfit.detail or {}).get("features", ""))
-            features = self.stages.get(("features", key))
+    def lineage(self, run: RecordedRun, record_root: str) -> tuple[Stage, ...]:
+        """The stages that made a run: features, crossfit, estimate and, where done, register.
+
+        Sums may have been committed under another study that computes the same.
+        """
+        crossfit = self._stage("crossfit", run.crossfit, record_root)
+        key = str((crossfit.detail or {}).get("features", "")) if crossfit else ""
+        features = self._stage("features", key, record_root)
         register = self.stages.get(("register", run.run_key))
         return tuple(each for each in (features, crossfit, run.stage, register) if each)
+
+    def _stage(self, name: StageName, key: str, record_root: str) -> Stage | None:
+        return self.stages.get((name, key)) or (find(record_root, name, key) if key else None)
 
     @staticmethod
     def _last(span: Span, runs: Iterable[RecordedRun]) -> RecordedRun | None:

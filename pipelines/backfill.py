@@ -184,7 +184,7 @@ def _recorded(
 ) -> Execution:
     """The execution of a window that the record holds."""
     execution = Execution(loaded.study.study, span)
-    for stage in windows.lineage(run):
+    for stage in windows.lineage(run, place.record_root):
         execution.committed(stage)
         if stage.name == "register":
             detail = stage.detail or {}

@@ -239,6 +239,31 @@ def effects(study: str, window: str | None, profile: str | None, as_json: bool) 
 
 
 @root.command(
+    short_help="Compute a recorded run again and compare.",
+    epilog="\b\nExample:\n  causeway reproduce 41fdbf068e75...   (64 digits, see effects --json)",
+)
+@click.argument("run_key")
+@_profile
+@_json
+def reproduce(run_key: str, profile: str | None, as_json: bool) -> None:
+    """Compute a recorded run again from its pinned data, and compare every stage's digest.
+
+    Writes nothing to the record. Where a pinned version is gone it starts from the recorded
+    features and names the source. Exit code 1 where a digest differs.
+    """
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines.progress import reporting
+        from pipelines.reproduce import reproduce as compute
+
+        with reporting() as progress:
+            return compute(run_key, load_profile(profile), progress)
+
+    answer("causeway.reproduce/1", as_json, body)
+
+
+@root.command(
     short_help="Open MLflow (and Prefect).", epilog="\b\nExample:\n  causeway ui --prefect --port 0"
 )
 @click.option("--port", default=5000, show_default=True, help="MLflow's port; 0: any free one.")
