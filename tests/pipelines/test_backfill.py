@@ -1,0 +1,372 @@
+"""Backfills on features that are there already: pins, skipping, failures, retries; no engine."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs import crossfit, features
+from jobs.failpoints import VARIABLE
+from jobs.lake import read_record
+from pipelines.backfill import backfill
+from pipelines.backfill_report import Report, Request, text
+from pipelines.run import run_study
+from pipelines.stagewise import Engines, Turnstile, plain
+from tests.jobs import prebuilt
+from tests.pipelines.command import Causeway
+
+FIRST, LAST = prebuilt.MONTHS[0], prebuilt.MONTHS[-1]
+Backfill = Callable[..., Report]
+
+
+def silent(stage: str, done: int, total: int, note: str = "") -> None:
+    """Say nothing."""
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in list(os.environ):
+        if name.startswith(("CAUSEWAY_", "PREFECT_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("CAUSEWAY_HOME", str(tmp_path))
+    prebuilt.write_lake(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def study(home: Path) -> Path:
+    """The study, whose features are there on the newest version."""
+    file = prebuilt.write_study(home)
+    prebuilt.prebuild(file, prebuilt.MONTHS, prebuilt.place(home))
+    return file
+
+
+def run(study: Path, *, first: str | None = FIRST, last: str | None = LAST, **given: Any) -> Report:
+    return backfill(Request(str(study), first, last, **given), silent)
+
+
+def statuses(report: Report) -> dict[str, str]:
+    return {each.span.label: each.status for each in report.ended if each.span}
+
+
+def digests(report: Report) -> dict[str, str | None]:
+    return {each.span.label: each.digest for each in report.ended if each.span}
+
+
+def rows(home: Path, table: str) -> list[dict[str, Any]]:
+    return list(read_record(f"{home}/record", table).to_pylist())
+
+
+def break_crossfit(monkeypatch: pytest.MonkeyPatch, label: str) -> None:
+    """Make one window fail where the real stage would."""
+    real = crossfit.run
+
+    def broken(resolved: Any, *args: Any, **options: Any) -> Any:
+        if resolved.span.label == label:
+            raise OSError(28, "No space left on device")
+        return real(resolved, *args, **options)
+
+    monkeypatch.setattr(crossfit, "run", broken)
+
+
+def test_windows_equal_single_runs_digest_for_digest_in_any_order(
+    home: Path, study: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: Any
+) -> None:
+    report = run(study, parallel=2)
+    assert report.error is None
+    assert statuses(report) == dict.fromkeys(prebuilt.MONTHS, "computed")
+    other = tmp_path_factory.mktemp("single")
+    (other / "lake").symlink_to(home / "lake")
+    monkeypatch.setenv("CAUSEWAY_HOME", str(other))
+    prebuilt.prebuild(study, prebuilt.MONTHS, prebuilt.place(other))
+    single = {}
+    for window in reversed(prebuilt.MONTHS):
+        alone = backfill(Request(str(study), window, window), silent)
+        single |= digests(alone)
+    assert single == digests(report)
+    keys = {each.run_key for each in report.ended}
+    assert keys == {row["run_key"] for row in rows(other, "effects")}
+
+
+def test_a_backfilled_window_is_what_run_finds(study: Path) -> None:
+    report = run(study)
+    single = run_study(str(study), FIRST, progress=silent)
+    assert single.status == "already_recorded", single.error
+    assert single.as_dict()["run_key"] == report.ended[0].run_key
+    assert single.mlflow == report.ended[0].mlflow
+
+
+def test_recorded_windows_are_skipped_though_the_sources_moved_on(home: Path, study: Path) -> None:
+    first = run(study)
+    prebuilt.write_month(home, "2024-04")
+    before = {name: rows(home, name) for name in ("effects", "stages", "backfills")}
+    again = run(study)
+    assert again.error is None
+    assert statuses(again) == dict.fromkeys(prebuilt.MONTHS, "already_recorded")
+    assert digests(again) == digests(first)
+    assert [each.as_dict()["mlflow"] for each in again.ended] == [
+        each.as_dict()["mlflow"] for each in first.ended
+    ]
+    assert {name: rows(home, name) for name in before} == before, "nothing was written"
+
+
+def test_another_study_is_not_skipped(home: Path, study: Path) -> None:
+    run(study)
+    changed = prebuilt.write_study(home / "b", prebuilt.STUDY.replace("  - {method: plr}\n", ""))
+    report = run(changed)
+    assert statuses(report) == dict.fromkeys(prebuilt.MONTHS, "computed")
+    assert {len(each.found.effects) for each in report.ended if each.found} == {1}
+
+
+def test_refresh_stops_at_rows_that_did_not_change(home: Path, study: Path) -> None:
+    first = run(study)
+    prebuilt.write_month(home, "2024-04")
+    prebuilt.prebuild(study, prebuilt.MONTHS, prebuilt.place(home))
+    before = len(rows(home, "effects"))
+    again = run(study, refresh=True)
+    assert statuses(again) == dict.fromkeys(prebuilt.MONTHS, "already_recorded")
+    assert digests(again) == digests(first)
+    assert len(rows(home, "effects")) == before
+    assert {row["pins"][0][1] for row in rows(home, "backfills") if row["refresh"]} == {3}
+
+
+def test_refresh_computes_rows_that_changed(home: Path, study: Path) -> None:
+    first = run(study)
+    prebuilt.write_month(home, "2024-02", units=80, shift=9.0)  # late rows of February
+    prebuilt.prebuild(study, prebuilt.MONTHS, prebuilt.place(home))
+    again = run(study, refresh=True)
+    assert statuses(again) == {
+        "2024-01": "already_recorded", "2024-02": "computed", "2024-03": "already_recorded",
+    }  # fmt: skip
+    assert digests(again)["2024-02"] != digests(first)["2024-02"]
+
+
+def test_as_of_window_pins_what_a_schedule_would_have_pinned(home: Path) -> None:
+    study, place = prebuilt.write_study(home), prebuilt.place(home)
+    for version, month in enumerate(prebuilt.MONTHS):
+        prebuilt.prebuild(study, (month,), place, orders=version)
+    report = run(study, pin="as-of-window")
+    assert report.error is None
+    sources = {row["window_start"].month: dict(row["sources"]) for row in rows(home, "effects")}
+    assert sources == {1: {"orders": 0}, 2: {"orders": 1}, 3: {"orders": 2}}
+
+
+def test_a_failed_window_stops_no_other_and_is_retried_on_its_pins(
+    home: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        break_crossfit(patch, "2024-02")
+        report = run(study)
+    assert statuses(report) == {
+        "2024-01": "computed", "2024-02": "failed", "2024-03": "computed",
+    }  # fmt: skip
+    assert report.error is not None
+    assert (report.error.exit_code, report.error.code) == (9, "backfill_partly_failed")
+    assert "2024-02 (disk_full)" in report.error.message
+    failed = report.ended[1].as_dict()
+    assert failed["error"]["code"] == "disk_full"
+    assert [stage["status"] for stage in failed["stages"]] == [
+        "computed", "reused", "not_run", "not_run", "not_run",
+    ]  # fmt: skip
+    prebuilt.write_month(home, "2024-04")
+    again = run(study, first=None, last=None, retry_failed=True)
+    assert again.error is None
+    assert statuses(again) == {"2024-02": "computed"}
+    (row,) = [row for row in rows(home, "effects") if row["window_start"].month == 2][:1]
+    assert dict(row["sources"]) == {"orders": 2}, "its original pin"
+    nothing = run(study, first=None, last=None, retry_failed=True)
+    assert (nothing.ended, nothing.error) == ([], None)
+    assert "nothing to do" in text(nothing)
+
+
+def test_a_failed_refresh_is_retried_though_the_record_has_an_older_run(
+    home: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(study)
+    prebuilt.write_month(home, "2024-02", units=80, shift=9.0)
+    prebuilt.prebuild(study, prebuilt.MONTHS, prebuilt.place(home))
+    with monkeypatch.context() as patch:
+        break_crossfit(patch, "2024-02")
+        assert statuses(run(study, refresh=True))["2024-02"] == "failed"
+    again = run(study, first=None, last=None, retry_failed=True)
+    assert statuses(again)["2024-02"] == "computed"
+
+
+def test_a_window_that_is_not_mature_is_said_and_is_75(study: Path) -> None:
+    report = run(study, last="2024-04")
+    assert statuses(report)["2024-04"] == "not_mature"
+    assert report.error is not None
+    assert (report.error.exit_code, report.error.code) == (75, "not_mature")
+    assert "2024-05-01" in str(report.ended[-1].error)
+
+
+def test_a_registration_that_a_crash_prevented_is_made_up_for(home: Path, study: Path) -> None:
+    body = f"""
+        from pipelines.backfill import backfill
+        from pipelines.backfill_report import Request
+        print(backfill(Request({str(study)!r}, {FIRST!r}, {LAST!r}), lambda *_: None).error)
+    """
+    for point in ("estimate.after_effects", "register.before_parent", "crossfit.after_moments"):
+        killed = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(body)],
+            env=os.environ | {VARIABLE: point, "CAUSEWAY_HOME": str(home)},
+            cwd=Path(__file__).parents[2],
+            check=False,
+            timeout=200,
+        )
+        assert killed.returncode in (0, -signal.SIGKILL)
+    report = run(study)
+    assert report.error is None
+    assert set(statuses(report)) == set(prebuilt.MONTHS)
+    effects = [(row["run_key"], row["effect_id"]) for row in rows(home, "effects")]
+    assert len(effects) == len(set(effects)) == 2 * len(prebuilt.MONTHS)
+    registered = [row["key"] for row in rows(home, "stages") if row["stage"] == "register"]
+    assert sorted(registered) == sorted(each.run_key or "" for each in report.ended)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ((), 2, "--from 2013-01 --to"),
+        (("--from", "2024-01"), 2, "first and its last window"),
+        (("--from", "2024-03", "--to", "2024-01"), 2, "lies before"),
+        (("--from", "2024-01", "--to", "2024-02", "--parallel", "0"), 2, "--parallel"),
+        (("--retry-failed",), 2, "no backfill of orders"),
+        (("--retry-failed", "--from", "2024-01"), 2, "leave out --from"),
+    ],
+)
+def test_usage_is_checked_before_anything_runs(
+    here: Causeway, tmp_path: Path, arguments: tuple[str, ...], code: int, says: str
+) -> None:
+    prebuilt.write_lake(tmp_path / "home")
+    study = prebuilt.write_study(tmp_path)
+    ran = here("backfill", str(study), *arguments)
+    assert ran.code == code
+    assert says in ran.err
+
+
+def test_the_command_prints_the_contracts_object(here: Causeway, home: Path, study: Path) -> None:
+    ran = here("backfill", str(study), "--from", FIRST, "--to", LAST, "--json",
+               CAUSEWAY_HOME=str(home))  # fmt: skip
+    assert ran.code == 0, ran.err
+    found = ran.object
+    assert found["schema"] == "causeway.backfill/1"
+    assert [each["schema"] for each in found["windows"]] == ["causeway.run/1"] * 3
+    assert found["summary"] == {
+        "computed": 3, "already_recorded": 0, "not_mature": 0, "failed": 0,
+    }  # fmt: skip
+    assert found["windows"][0]["window"]["start"] == "2024-01-01T00:00:00Z"
+    assert [stage["name"] for stage in found["windows"][0]["stages"]] == [
+        "resolve", "features", "crossfit", "estimate", "register",
+    ]  # fmt: skip
+    shown = here("backfill", str(study), "--from", FIRST, "--to", LAST, CAUSEWAY_HOME=str(home))
+    assert "orders: 3 already recorded" in shown.out
+
+
+@pytest.mark.parametrize("stage_by_stage", [True, False])
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_no_window_enters_a_stage_before_all_have_left_the_one_before(
+    stage_by_stage: bool, parallel: int
+) -> None:
+    seen: list[tuple[str, int]] = []
+    inside = {"now": 0, "most": 0}
+
+    async def way(turnstile: Turnstile, number: int) -> None:
+        async with turnstile.passage() as passage:
+            for name in ("a", "b", "c"):
+                async with passage.at(name):
+                    inside["now"] += 1
+                    inside["most"] = max(inside["most"], inside["now"])
+                    await asyncio.sleep(0.002 * (3 - number))
+                    inside["now"] -= 1
+                    seen.append((name, number))
+                    if (name, number) == ("b", 1):
+                        raise ValueError("this one goes no further")
+
+    async def everything() -> list[Any]:
+        turnstile = Turnstile(
+            "abc", 3, parallel=parallel, stage_by_stage=stage_by_stage, passed=passed.append
+        )
+        ways = [way(turnstile, number) for number in range(3)]
+        return await asyncio.gather(turnstile.conduct(after.append), *ways, return_exceptions=True)
+
+    passed: list[str] = []
+    after: list[str] = []
+    results = asyncio.run(asyncio.wait_for(everything(), 20))
+    assert [type(each) for each in results].count(ValueError) == 1
+    assert after == ["a", "b", "c"]
+    assert sorted(passed) == ["a"] * 3 + ["b"] * 3 + ["c"] * 3
+    assert inside["most"] == parallel
+    names = [name for name, _ in seen]
+    assert names.count("c") == 2
+    if stage_by_stage:
+        assert names == sorted(names)
+
+
+def test_an_engine_starts_once_and_one_that_does_not_start_is_tried_once() -> None:
+    from contextlib import contextmanager
+
+    from estimators.errors import PlatformError, RetryableError
+
+    events: list[str] = []
+
+    @contextmanager
+    def up() -> Any:
+        events.append("start")
+        yield
+        events.append("stop")
+
+    @contextmanager
+    def broken() -> Any:
+        events.append("broken")
+        raise PlatformError("no Java", code="spark_start")
+        yield
+
+    engines = Engines({"ray": up, "spark": broken})
+    for _ in range(2):
+        with pytest.raises(PlatformError):
+            engines.need("spark")
+    engines.need("ray")
+    engines.need("ray")
+    assert events == ["broken", "start"]
+    tries: list[int] = []
+
+    def lost() -> str:
+        tries.append(1)
+        if len(tries) == 1:
+            raise RetryableError("gone", code="ray_lost")
+        return "done"
+
+    from pipelines import stagewise
+
+    stagewise_seconds, stagewise.RETRY_SECONDS = stagewise.RETRY_SECONDS, (0.0, 0.0)
+    try:
+        found = asyncio.run(plain(engines.running("ray", lost, lambda: True), "crossfit")())
+    finally:
+        stagewise.RETRY_SECONDS = stagewise_seconds
+    engines.stop("ray")
+    engines.stop("ray")
+    assert found == "done"
+    assert events == ["broken", "start", "stop", "start", "stop"]
+
+
+def test_one_spark_builds_all_windows_under_a_sequential_profile(
+    home: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Windows whose features are there start no Spark at all."""
+    started: list[str] = []
+    monkeypatch.setattr(
+        "pipelines.windows.spark_session", lambda *_: started.append("spark") or pytest.fail()
+    )
+    assert features.build is not None
+    assert run(study).error is None
+    assert started == []
