@@ -199,7 +199,7 @@ def estimate_note(evidence: Evidence, row: Row, experiment: str, parent: str) ->
     )
 
 
-def experiment_note(evidence: Evidence, experiment: str) -> str:
+def experiment_note(evidence: Evidence, experiment: str, promoted: str = "none yet") -> str:
     """The experiment's note; line 1: question, current effect, promoted window, three links."""
     latest = max(evidence.windows, key=lambda each: (each.end, each.end - each.start))
     row = latest.effects.get(evidence.main["effect_id"])
@@ -209,7 +209,7 @@ def experiment_note(evidence: Evidence, experiment: str) -> str:
         f"[{name}]({view_link(experiment, name)})" for name in (REVIEW, TIMELINE, ESTIMANDS)
     )
     return (
-        f"**{question}** {current} · promoted: none yet · {links}\n\n"
+        f"**{question}** {current} · promoted: {promoted} · {links}\n\n"
         f"{wording.name(evidence.main)}. {_count(len(evidence.windows), 'window')} recorded."
         " The record of truth is in the Delta tables; what is here can be written anew from them."
     )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from conf.profile import Profile
-from jobs import artifacts, note, runs, tracking, views
+from jobs import artifacts, champion, note, runs, tracking, views
 from jobs.evidence import Evidence, gather
 from jobs.failpoints import reach
 from jobs.ledger import Progress, Stage, commit, find, silent
@@ -138,7 +138,9 @@ class _Writer:
             self.client.set_terminated(parent, "FINISHED")
             reach("register.after_finish")
         self._supersede(experiment)
-        self._publish(experiment, content)
+        root = self.profile.record_root
+        promoted = champion.publish(self.client, root, self.evidence, parent)
+        self._publish(experiment, content, promoted)
         self.progress("register", _STEPS, _STEPS, "registered")
         return experiment, parent
 
@@ -258,10 +260,10 @@ class _Writer:
             if each.data.tags.get("superseded") != is_old:
                 self.client.set_tag(each.info.run_id, "superseded", is_old)
 
-    def _publish(self, experiment: str, content: RunContent) -> None:
+    def _publish(self, experiment: str, content: RunContent, promoted: str) -> None:
         """The experiment's note and saved views, where they are not so already."""
         wanted = views.tags(content.metrics) | {
-            NOTE: note.experiment_note(self.evidence, experiment),
+            NOTE: note.experiment_note(self.evidence, experiment, promoted),
             "mlflow.experimentKind": "custom_model_development",
         }
         present = self.client.get_experiment(experiment).tags

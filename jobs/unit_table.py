@@ -115,10 +115,17 @@ def _cells(
     codes, labels = _codes(owner)
     if len(labels) <= limit:
         return codes, tuple(labels), False
-    bucket = np.array(
-        [xxhash.xxh64_intdigest(label.encode(), 42) % BUCKETS for label in labels], dtype=np.int64
-    )
+    bucket = np.array([_bucket(label) for label in labels], dtype=np.int64)
     return bucket[codes], tuple(f"bucket:{i:04d}" for i in range(BUCKETS)), True
+
+
+def bucket_name(label: str) -> str:
+    """The cell of a cluster (or unit) where cells are hash buckets."""
+    return f"bucket:{_bucket(label):04d}"
+
+
+def _bucket(label: str) -> int:
+    return int(xxhash.xxh64_intdigest(label.encode(), 42)) % BUCKETS
 
 
 def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpec, ...]) -> Design:
