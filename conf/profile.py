@@ -37,6 +37,17 @@ class Ray(Section):
     )
 
 
+class Retention(Section):
+    """What `causeway maintain` keeps."""
+
+    days: int = Field(
+        30, ge=0, description="Files that no pinned version needs are kept so many days."
+    )
+    small_files: int = Field(
+        20, ge=2, description="Tables of ours with more files than this are compacted."
+    )
+
+
 class Profile(Section):
     """A place to run."""
 
@@ -52,6 +63,7 @@ class Profile(Section):
     scores_max_rows: int = Field(1_000_000, ge=0)
     cells_max: int = Field(1_000_000, ge=1, description="Clusters above which cells are buckets.")
     units_as_cells_max: int = Field(20_000, ge=0)
+    retention: Retention = Retention(days=30, small_files=20)
 
     @property
     def lake_root(self) -> str:
@@ -87,6 +99,11 @@ def debug() -> bool:
 def prefect_server() -> str:
     """``PREFECT_API_URL``: address of a Prefect server, empty where none is named."""
     return os.environ.get("PREFECT_API_URL", "")
+
+
+def webhook() -> str:
+    """``CAUSEWAY_WEBHOOK_URL``: where alerts are posted, empty for nowhere. It is a secret."""
+    return os.environ.get("CAUSEWAY_WEBHOOK_URL", "")
 
 
 def settle(settings: Mapping[str, str]) -> None:

@@ -79,6 +79,13 @@ BACKFILLS = _schema(
 )  # fmt: skip
 """Windows that a backfill set out to compute, at which pins; written before it starts."""
 
+ERASURES = _schema(
+    erasure=_S, table=_S, table_id=_S, key_=_S, versions=pa.list_(_L), rows=_L, matched=_S,
+    reason=_S, requested_by=_S, recorded_at=TS,
+)  # fmt: skip
+"""Rows that were erased on request, by table and, in our own tables, by stage key; never their
+values. `versions` of the table can no longer be read in full."""
+
 RECORD: dict[str, pa.Schema] = {
     "effects": EFFECTS,
     "checks": CHECKS,
@@ -89,6 +96,7 @@ RECORD: dict[str, pa.Schema] = {
     "reviews": REVIEWS,
     "stages": STAGES,
     "backfills": BACKFILLS,
+    "erasures": ERASURES,
 }
 """Tables of the record, by name; each lies at ``<home>/record/<name>``."""
 

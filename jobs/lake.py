@@ -13,10 +13,11 @@ import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from estimators.errors import ContractError, RetryableError, SourceError, Where
+from estimators.errors import ContractError, PlatformError, RetryableError, SourceError, Where
 from jobs.contracts import RECORD, SCHEMA_VERSION
 
 _ATTEMPTS = 60
+SCHEMA_PROPERTY = "causeway.schemaVersion"
 _RETENTION = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
@@ -139,6 +140,7 @@ def append_once(record_root: str, name: str, key: str, rows: pa.Table) -> bool:
     properties = CommitProperties(app_transactions=[Transaction(key, 1)], max_commit_retries=0)
     for _ in range(_ATTEMPTS):
         table = DeltaTable(path)
+        check_schema(table, name)
         if table.transaction_version(key) is not None:
             return False
         try:
@@ -158,7 +160,7 @@ def _create(path: str, schema: pa.Schema, name: str) -> None:
     if exists(path):
         return
     os.makedirs(path, exist_ok=True)
-    settings = {**_RETENTION, "causeway.schemaVersion": str(SCHEMA_VERSION)}
+    settings = {**_RETENTION, SCHEMA_PROPERTY: str(SCHEMA_VERSION)}
     DeltaTable.create(
         path,
         schema,
@@ -194,10 +196,24 @@ def read(
     version: int | None = None,
 ) -> pa.Table:
     """Read a table of ours: chosen columns, filtered, at a version. Row order is not defined."""
-    table = open_table(path, version)
-    return table.to_pyarrow_dataset().to_table(
-        columns=list(columns) if columns is not None else None, filter=where
-    )
+    return _scan(open_table(path, version), columns, where)
+
+
+def _scan(
+    table: DeltaTable, columns: Sequence[str] | None, where: ds.Expression | None
+) -> pa.Table:
+    try:
+        return table.to_pyarrow_dataset().to_table(
+            columns=list(columns) if columns is not None else None, filter=where
+        )
+    except FileNotFoundError as error:
+        raise SourceError(
+            "files of this version are no longer there",
+            code="version_gone",
+            where=Where(table=Path(table.table_uri).name, version=table.version()),
+            remedy="they were removed by a vacuum or an erasure: `causeway maintain` lists both;"
+            " read a version that exists",
+        ) from error
 
 
 def read_record(
@@ -211,7 +227,36 @@ def read_record(
     if not exists(path):
         schema = RECORD[name]
         return schema.empty_table().select(list(columns or schema.names))
-    return read(path, columns, where)
+    table = open_table(path)
+    check_schema(table, name)
+    return _scan(table, columns, where)
+
+
+def schema_version(table: DeltaTable) -> int:
+    """Version of the record's schema that a table of the record was written with."""
+    return int((table.metadata().configuration or {}).get(SCHEMA_PROPERTY, 1))
+
+
+def check_schema(table: DeltaTable, name: str) -> None:
+    """Refuse a record that another version of Causeway wrote, before anything is read into it.
+
+    Raises
+    ------
+    PlatformError
+        ``record_older`` (it can be migrated) or ``record_newer``.
+    """
+    found = schema_version(table)
+    if found == SCHEMA_VERSION:
+        return
+    older = found < SCHEMA_VERSION
+    raise PlatformError(
+        f"the record has schema {found}, this Causeway writes {SCHEMA_VERSION}",
+        code="record_older" if older else "record_newer",
+        where=Where(table=name),
+        remedy="copy the home, then `causeway maintain --migrate`"
+        if older
+        else "install the release of Causeway that wrote it, or a newer one",
+    )
 
 
 def field_in(column: str, values: Iterable[str]) -> ds.Expression:
