@@ -57,7 +57,7 @@ class Backfill:
 
     name: str
     study: str
-    pin: str
+    pin: PinMode
     refresh: bool
     windows: tuple[PlannedWindow, ...]
     recorded_at: datetime

@@ -63,21 +63,41 @@ class RecordedRun:
 
 
 @dataclass(frozen=True, slots=True)
+class Entry:
+    """A row of the ledger.
+
+    Attributes
+    ----------
+    stage
+        As `reused`; what it took stands in `seconds`.
+    """
+
+    stage: Stage
+    start: datetime
+    end: datetime
+    sources: Mapping[str, int]
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class Windows:
     """A study's part of the ledger, read once.
 
     Attributes
     ----------
-    stages
-        Committed stages by name and key, as `reused`.
+    entries
+        Committed stages by name and key.
     runs
         Runs, the one recorded last at the end.
     """
 
-    stages: Mapping[tuple[str, str], Stage]
+    entries: Mapping[tuple[str, str], Entry]
     runs: tuple[RecordedRun, ...]
-    bounds: Mapping[tuple[str, str], tuple[datetime, datetime]]
-    seconds: Mapping[tuple[str, str], float]
+
+    def stage(self, name: str, key: str) -> Stage | None:
+        """A committed stage of the study."""
+        entry = self.entries.get((name, key))
+        return entry.stage if entry else None
 
     def current(self, span: Span) -> RecordedRun | None:
         """The run of a window that counts: the last recorded."""
@@ -95,11 +115,34 @@ class Windows:
         crossfit = self._stage("crossfit", run.crossfit, record_root)
         key = str((crossfit.detail or {}).get("features", "")) if crossfit else ""
         features = self._stage("features", key, record_root)
-        register = self.stages.get(("register", run.run_key))
+        register = self.stage("register", run.run_key)
         return tuple(each for each in (features, crossfit, run.stage, register) if each)
 
     def _stage(self, name: StageName, key: str, record_root: str) -> Stage | None:
-        return self.stages.get((name, key)) or (find(record_root, name, key) if key else None)
+        return self.stage(name, key) or (find(record_root, name, key) if key else None)
+
+    def covers(self, span: Span, study_key: str, sources: Mapping[str, int]) -> bool:
+        """Whether the same study has a run of just the rows that these versions gave.
+
+        Rows that are equal on other versions are one run, recorded with the versions it had first.
+        """
+        mine = (span.start, span.end)
+        built = [
+            each.stage.digest
+            for each in self.entries.values()
+            if each.stage.name == "features"
+            and (each.start, each.end) == mine
+            and dict(each.sources) == dict(sources)
+        ]
+        runs = [each for each in self.runs if each.study_key == study_key]
+        return any(self._rows(each) in built for each in runs if (each.start, each.end) == mine)
+
+    def _rows(self, run: RecordedRun) -> str:
+        """Digest of the feature rows of a run."""
+        crossfit = self.stage("crossfit", run.crossfit)
+        key = str((crossfit.detail or {}).get("features", "")) if crossfit else ""
+        features = self.stage("features", key)
+        return features.digest if features else "unknown"
 
     @staticmethod
     def _last(span: Span, runs: Iterable[RecordedRun]) -> RecordedRun | None:
@@ -114,13 +157,15 @@ def read_windows(record_root: str, study: str) -> Windows:
     """Read what the ledger holds of a study."""
     rows = read_record(record_root, "stages", ds.field("study") == study).to_pylist()
     rows.sort(key=lambda row: row["recorded_at"])
-    named = {(row["stage"], row["key"]): row for row in rows}
     return Windows(
-        {place: stage_of(row) for place, row in named.items()},
+        {(row["stage"], row["key"]): _entry(row) for row in rows},
         tuple(run_of(row) for row in rows if row["stage"] == "estimate"),
-        {place: (row["window_start"], row["window_end"]) for place, row in named.items()},
-        {place: row["seconds"] for place, row in named.items()},
     )
+
+
+def _entry(row: Mapping[str, Any]) -> Entry:
+    bounds = (row["window_start"], row["window_end"])
+    return Entry(stage_of(row), *bounds, dict(row["sources"]), row["seconds"])
 
 
 def read_run(record_root: str, run_key: str) -> RecordedRun | None:
@@ -207,15 +252,15 @@ def costs(windows: Windows) -> Costs:
     by_row: dict[str, list[float]] = {name: [] for name in _BY_ROW}
     by_window: dict[str, list[float]] = {name: [] for name in _BY_WINDOW}
     rows = {}
-    for place, stage in windows.stages.items():
-        seconds = windows.seconds[place]
+    for entry in windows.entries.values():
+        stage, seconds = entry.stage, entry.seconds
         if stage.name in _BY_WINDOW:
             by_window[stage.name].append(seconds)
         units = _units(stage)
         if stage.name in _BY_ROW and units:
             by_row[stage.name].append(seconds / units)
         if stage.name == "features":
-            rows[windows.bounds[place]] = stage.rows
+            rows[entry.start, entry.end] = stage.rows
     return Costs(_medians(by_row), _medians(by_window), _per_day(rows), rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextvars import ContextVar
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from conf.keys import study_key
@@ -88,22 +88,21 @@ def prepare(report: Report, place: Profile) -> tuple[LoadedStudy, list[PlannedWi
     tuple
         The study, and the windows to compute.
     """
-    request = report.request
-    loaded = load_study(request.study)
+    loaded = load_study(report.request.study)
     study = loaded.study
     report.study = study.study
     windows = read_windows(place.record_root, study.study)
     histories = read_histories(loaded, place)
-    if request.retry_failed:
-        planned = _left_over(request, study, windows, histories, place)
+    if report.request.retry_failed:
+        planned = _left_over(report, study, windows, histories, place)
     else:
-        planned = list(_pinned(report, study, histories, place))
-    todo = []
+        planned = _pinned(report, study, histories, place)
+    request, todo = report.request, []
     for each in planned:
         known = None if request.refresh else windows.same_study(each.span, each.study_key)
         if known is None:
             todo.append(each)
-        elif ("register", known.run_key) not in windows.stages:  # a crash came in between
+        elif windows.stage("register", known.run_key) is None:  # a crash came in between
             todo.append(PlannedWindow(each.span, each.study_key, known.sources))
         else:
             report.executions.append(_recorded(each.span, known, windows, loaded, place))
@@ -145,10 +144,13 @@ def _pinned(
 
 
 def _left_over(
-    request: Request, study: Study, windows: Windows, histories: Histories, place: Profile
+    report: Report, study: Study, windows: Windows, histories: Histories, place: Profile
 ) -> list[PlannedWindow]:
-    """Windows of the last backfill that are not recorded as it planned them, on its pins."""
-    if request.first or request.last:
+    """Windows of the last backfill that are not recorded as it planned them, on its pins.
+
+    The study as it is now is computed: what made a window fail may have been mended in its file.
+    """
+    if report.request.first or report.request.last:
         raise UsageError(
             "--retry-failed takes the windows of the last backfill",
             remedy="leave out --from and --to",
@@ -160,13 +162,12 @@ def _left_over(
             remedy="give --from and --to",
         )
 
+    report.request = replace(report.request, pin=last.pin, refresh=last.refresh)
+
     def is_done(planned: PlannedWindow) -> bool:
-        return any(
-            run.study_key == planned.study_key
-            and (run.start, run.end) == (planned.span.start, planned.span.end)
-            and (not last.refresh or dict(run.sources) == dict(planned.versions))
-            for run in windows.runs
-        )
+        if last.refresh:
+            return windows.covers(planned.span, planned.study_key, planned.versions)
+        return windows.same_study(planned.span, planned.study_key) is not None
 
     return [
         PlannedWindow(

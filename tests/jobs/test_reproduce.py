@@ -37,8 +37,8 @@ def record(place: Profile) -> Stage:
     file = prebuilt.write_study(place.home)
     prebuilt.prebuild(file, ("2024-01",), place)
     found = prebuilt.resolved(file, "2024-01", place)
-    stages = read_windows(place.record_root, "orders").stages
-    built = next(stage for (name, _), stage in stages.items() if name == "features")
+    entries = read_windows(place.record_root, "orders").entries
+    built = next(each.stage for (name, _), each in entries.items() if name == "features")
     return estimate.run(found, crossfit.run(found, built, place), place)
 
 

@@ -28,11 +28,9 @@ def record(home: Path, file: Path, window: str, **versions: int) -> Stage:
     place = prebuilt.place(home)
     prebuilt.prebuild(file, (window,), place, **versions)
     found = prebuilt.resolved(file, window, place, **versions)
-    key = next(
-        stage
-        for (name, _), stage in read_windows(place.record_root, STUDY).stages.items()
-        if name == "features" and (stage.detail or {})["window"] == window
-    )
+    entries = read_windows(place.record_root, STUDY).entries.values()
+    stages = [each.stage for each in entries if each.stage.name == "features"]
+    key = next(stage for stage in stages if (stage.detail or {})["window"] == window)
     return estimate.run(found, crossfit.run(found, key, place), place)
 
 
