@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from conf.profile import Profile, Spark
+from conf.profile import Profile, Ray, Spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,3 +22,13 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     profile = Profile(name="tests", home=home, spark=Spark(master="local[2]", memory="1g"))
     with spark_session(profile, "tests") as session:
         yield session
+
+
+@pytest.fixture(scope="session")
+def ray_session(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The Ray that code under test finds running, with two CPUs."""
+    from jobs.engines import ray_cluster
+
+    home = tmp_path_factory.mktemp("ray-home")
+    with ray_cluster(Profile(name="tests", home=home, ray=Ray(num_cpus=2))):
+        yield

@@ -36,8 +36,8 @@ outcomes:
 covariates: [age, region, visits_30d, spend_30d, total_30d]
 folds: {k: 3, repetitions: 2}
 nuisances:
-  outcome: {learner: xgboost, max_depth: 3, n_estimators: 20, subsample: 0.8}
-  treatment: {learner: xgboost, max_depth: 2, n_estimators: 15}
+  outcome: {learner: xgboost, max_depth: 3, learning_rate: 0.1, n_estimators: 60, subsample: 0.8}
+  treatment: {learner: xgboost, max_depth: 2, learning_rate: 0.1, n_estimators: 40}
 effects:
   - {method: plr}
   - {method: irm, by: [region]}
