@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from estimators.errors import ContractError, Where
 from estimators.gram.blas import Doubles, add_product, one_thread, pack, packed_size, unpack
-from estimators.gram.columns import Rows
+from estimators.gram.columns import Coded, Rows
 from estimators.gram.evaluate import Evaluator
 from estimators.gram.layout import Layout
 from estimators.gram.partials import Leaf, Partial, Sums
@@ -45,24 +46,28 @@ def accumulate(layout: Layout, rows: Rows, *, slice_: int = 0) -> list[Partial]:
     work = Blocks(layout)
     # infinities give NaN on the way; they are looked for in the finished sum
     with one_thread(), np.errstate(invalid="ignore", over="ignore"):
+        ordered = in_leaves(layout, rows)
+        work.open(ordered)
         return [
-            Partial(Leaf(fold, slice_, bucket), _sums(work, part))
-            for fold, bucket, part in leaves(layout, rows)
+            Partial(Leaf(fold, slice_, bucket), _sums(work, leaf))
+            for fold, bucket, leaf in leaves(layout, ordered)
         ]
 
 
-def leaves(
-    layout: Layout, rows: Rows, *, by_place: bool = False
-) -> Iterator[tuple[int, int, Rows]]:
-    """Fold, bucket and sorted rows of each leaf; `by_place` keeps a cluster's rows together."""
-    bucket = layout.buckets(rows.place)
-    ordered = rows.in_order(*([rows.place] if by_place else []), bucket, rows.fold)
-    bucket = layout.buckets(ordered.place)
-    change = (ordered.fold[1:] != ordered.fold[:-1]) | (bucket[1:] != bucket[:-1])
+def leaves(layout: Layout, ordered: Rows) -> Iterator[tuple[int, int, slice]]:
+    """Fold, bucket and rows of each leaf, in the order of `in_leaves`."""
+    fold, bucket = ordered.fold, layout.buckets(ordered.place)
+    change = (fold[1:] != fold[:-1]) | (bucket[1:] != bucket[:-1])
     bounds = [0, *(np.flatnonzero(change) + 1).tolist(), ordered.n]
     for start, stop in pairwise(bounds):
         if stop > start:
-            yield int(ordered.fold[start]), int(bucket[start]), ordered.take(slice(start, stop))
+            yield int(fold[start]), int(bucket[start]), slice(start, stop)
+
+
+def in_leaves(layout: Layout, rows: Rows, *, by_place: bool = False) -> Rows:
+    """The rows leaf by leaf, sorted inside; `by_place` keeps a cluster's rows together."""
+    bucket = layout.buckets(rows.place)
+    return rows.in_order(*([rows.place] if by_place else []), bucket, rows.fold)
 
 
 class Blocks:
@@ -75,26 +80,24 @@ class Blocks:
         self.buffer = np.empty(self.q * layout.block)
         self.scratch = np.empty((self.q, self.q))
 
-    def of(self, rows: Rows, columns: Mapping[str, NDArray[Any]]) -> Iterator[tuple[Rows, Doubles]]:
+    def open(self, rows: Rows) -> None:
+        """Take the rows whose leaves follow."""
+        self.rows = replace(rows, covariates=self.evaluator.read(rows.covariates))
+
+    def of(self, leaf: slice) -> Iterator[tuple[Rows, Doubles]]:
         """Cut a leaf's rows into blocks: the rows and their ``(q, rows)`` columns, unweighted.
 
         A missing outcome is filled with its centre. The columns are overwritten by the next block.
-
-        Parameters
-        ----------
-        columns
-            The covariates, from `Evaluator.read`.
         """
-        for start in range(0, rows.n, self.layout.block):
-            cut = slice(start, min(start + self.layout.block, rows.n))
-            part = rows.take(cut)
-            yield part, self._fill(part, {name: x[cut] for name, x in columns.items()})
+        for start in range(leaf.start, leaf.stop, self.layout.block):
+            part = self.rows.take(slice(start, min(start + self.layout.block, leaf.stop)))
+            yield part, self._fill(part)
 
-    def _fill(self, rows: Rows, columns: dict[str, NDArray[Any]]) -> Doubles:
+    def _fill(self, rows: Rows) -> Doubles:
         layout = self.layout
         block = self.buffer[: self.q * rows.n].reshape(self.q, rows.n)
         block[0] = 1.0
-        self.evaluator.fill(columns, block[1 : self.p])
+        self.evaluator.fill(_arrays(rows), block[1 : self.p])
         values = [rows.treatments[name] for name in layout.treatments]
         values += [rows.outcomes[name] for name in layout.outcomes]
         for row, value, centre in zip(block[self.p :], values, layout.centre, strict=True):
@@ -105,15 +108,21 @@ class Blocks:
         return block
 
 
-def _sums(work: Blocks, rows: Rows) -> Sums:
+def _arrays(rows: Rows) -> dict[str, NDArray[Any]]:
+    """Covariates that the evaluator has read."""
+    return {name: x for name, x in rows.covariates.items() if not isinstance(x, Coded)}
+
+
+def _sums(work: Blocks, leaf: slice) -> Sums:
     layout, r = work.layout, work.r
     total = np.zeros((work.q, work.q))
     missing = np.zeros((len(layout.own_rows), packed_size(r)))
     n_missing = np.zeros(len(layout.own_rows), dtype=np.int64)
-    columns, strays = work.evaluator.read(rows.covariates)
-    for part, block in work.of(rows, columns):
+    strays = np.zeros(len(work.evaluator.names), dtype=np.int64)
+    for part, block in work.of(leaf):
         weigh(part, block)
         add_product(total, block, work.scratch)
+        strays += work.evaluator.strays(_arrays(part))
         for j, name in enumerate(layout.own_rows):
             absent = np.flatnonzero(np.isnan(part.outcomes[name]))
             if len(absent):
@@ -121,7 +130,7 @@ def _sums(work: Blocks, rows: Rows) -> Sums:
                 missing[j] += pack(gaps @ gaps.T)
                 n_missing[j] += len(absent)
     _finite(layout, total)
-    return Sums(rows.n, pack(total), missing, n_missing, strays)
+    return Sums(leaf.stop - leaf.start, pack(total), missing, n_missing, strays)
 
 
 def weigh(rows: Rows, block: Doubles) -> None:

@@ -205,7 +205,7 @@ def _representatives(
 
 def _groups(layout: Layout, rows: Rows) -> tuple[Groups, Groups, Hashes]:
     """Group of each row, first row and hash of each group; groups lie in the order of leaves."""
-    columns, _ = Evaluator(layout.basis, 1).read(rows.covariates)
+    columns = Evaluator(layout.basis, 1).read(rows.covariates)
     keys = [_bits(values) for values in columns.values()]
     keys += [_bits(rows.treatments[name]) for name in layout.treatments]
     keys += [np.isnan(rows.outcomes[name]).astype(np.uint64) for name in layout.own_rows]

@@ -37,6 +37,7 @@ class Evaluator:
 
     def __init__(self, basis: Basis, rows: int) -> None:
         self.basis = basis
+        self.names = basis.covariates
         self.flagged = {term.name for term in basis.terms if isinstance(term, Missing)}
         self.categories = {
             term.name: term.levels for factor in basis.terms for term in _categories(factor)
@@ -44,30 +45,37 @@ class Evaluator:
         self.tiles = _tiles(basis, rows)
         self.spare = np.empty(rows)
 
-    def read(self, covariates: Mapping[str, Column]) -> tuple[dict[str, NDArray[Any]], Longs]:
-        """Check the covariates once for many blocks; categories become pinned codes.
+    def read(self, covariates: Mapping[str, Column]) -> dict[str, NDArray[Any]]:
+        """Check the covariates once for many blocks.
 
         Returns
         -------
         dict
             Numbers as they are; a category as its level's index, ``len(levels)`` for all others.
-        ndarray
-            By covariate, values that the basis does not know: labels that are no level, numbers
-            missing without a column that says so. They count as the reference or the centre.
         """
         columns: dict[str, NDArray[Any]] = {}
-        strays = np.zeros(len(self.basis.covariates), dtype=np.int64)
-        for j, name in enumerate(self.basis.covariates):
+        for name in self.names:
             column = _column(covariates, name, category=name in self.categories)
             if isinstance(column, Coded):
-                codes = _pinned_codes(column, self.categories[name])
-                columns[name] = codes
-                strays[j] = int((codes == len(self.categories[name])).sum())
+                columns[name] = _pinned_codes(column, self.categories[name])
             else:
                 columns[name] = column
-                if name not in self.flagged and np.isnan(column.sum()):
-                    strays[j] = int(np.isnan(column).sum())
-        return columns, strays
+        return columns
+
+    def strays(self, columns: Mapping[str, NDArray[Any]]) -> Longs:
+        """By covariate, values that the basis does not know.
+
+        Labels that are no level, numbers missing without a column that says so. They count as
+        any other label, or lie at the centre.
+        """
+        strays = np.zeros(len(self.names), dtype=np.int64)
+        for j, name in enumerate(self.names):
+            column = columns[name]
+            if name in self.categories:
+                strays[j] = int((column == len(self.categories[name])).sum())
+            elif name not in self.flagged and np.isnan(column.sum()):
+                strays[j] = int(np.isnan(column).sum())
+        return strays
 
     def fill(self, columns: Mapping[str, NDArray[Any]], out: Doubles) -> None:
         """Write the basis columns of some rows.

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators.errors import ContractError, Where
-from estimators.gram.accumulate import Blocks, check, leaves, weigh
+from estimators.gram.accumulate import Blocks, check, in_leaves, leaves, weigh
 from estimators.gram.blas import Doubles, add_product, one_thread, pack, packed_size
 from estimators.gram.columns import Rows
 from estimators.gram.layout import Layout
@@ -114,13 +114,15 @@ def logistic_pass(
             )
     blocks = Blocks(layout)
     with one_thread():
+        ordered = in_leaves(layout, rows)
+        blocks.open(ordered)
         return [
-            (fold, bucket, _sums(blocks, part, fold, state))
-            for fold, bucket, part in leaves(layout, rows)
+            (fold, bucket, _sums(blocks, leaf, fold, state))
+            for fold, bucket, leaf in leaves(layout, ordered)
         ]
 
 
-def _sums(blocks: Blocks, rows: Rows, fold: int, state: Logistic) -> LogisticSums:
+def _sums(blocks: Blocks, leaf: slice, fold: int, state: Logistic) -> LogisticSums:
     k, j, p = state.coefficients.shape
     gradient, loss = np.zeros((k, j, p)), np.zeros((k, j))
     others = [each for each in range(k) if each != fold]
@@ -130,8 +132,7 @@ def _sums(blocks: Blocks, rows: Rows, fold: int, state: Logistic) -> LogisticSum
     grams = _Weighted(blocks)
     of_shared = np.zeros((len(shared), p, p))
     of_own = np.zeros((k, len(own), p, p))
-    columns, _ = blocks.evaluator.read(rows.covariates)
-    for part, block in blocks.of(rows, columns):
+    for part, block in blocks.of(leaf):
         regressors = block[:p]
         y = np.stack([part.treatments[name] for name in state.treatments])
         linear = (models @ regressors).reshape(k - 1, j, part.n)

@@ -37,7 +37,7 @@ class Sums:
     n_missing
         ``(D,)`` units without the outcome.
     strays
-        By covariate of the basis, values that the basis does not know (`Evaluator.read`).
+        By covariate of the basis, values that the basis does not know (`Evaluator.strays`).
     """
 
     n: int

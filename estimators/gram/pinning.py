@@ -149,7 +149,7 @@ def _centred(term: Term, covariates: Mapping[str, Column]) -> Term:
             if not isinstance(x, Coded):
                 present &= np.isfinite(x)
     evaluator = Evaluator(basis, max(len(present), 1))
-    columns, _ = evaluator.read({name: covariates[name] for name in names})
+    columns = evaluator.read({name: covariates[name] for name in names})
     chosen: dict[str, NDArray[Any]] = {name: column[present] for name, column in columns.items()}
     out = np.empty((basis.size, int(present.sum())))
     with one_thread():

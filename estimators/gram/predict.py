@@ -31,7 +31,7 @@ def predict(layout: Layout, rows: Rows, coefficients: Doubles) -> Doubles:
     """
     check(layout, rows)
     evaluator = Evaluator(layout.basis, layout.block)
-    columns, _ = evaluator.read(rows.covariates)
+    columns = evaluator.read(rows.covariates)
     out = np.empty((coefficients.shape[2], rows.n))
     block = np.empty((layout.p, layout.block))
     with one_thread():

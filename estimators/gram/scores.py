@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimators.gram.accumulate import Blocks, check, leaves
+from estimators.gram.accumulate import Blocks, check, in_leaves, leaves
 from estimators.gram.blas import Doubles, add_product, one_thread, pack
 from estimators.gram.columns import Rows
 from estimators.gram.layout import WHOLE, Layout
@@ -71,9 +71,11 @@ def second_pass(
     check(layout, rows)
     work = _Scorer(layout, fitted)
     with one_thread():
+        ordered = in_leaves(layout, rows, by_place=clustered)
+        work.blocks.open(ordered)
         return [
-            (fold, bucket, work.sums(part, fold, clustered=clustered))
-            for fold, bucket, part in leaves(layout, rows, by_place=clustered)
+            (fold, bucket, work.sums(leaf, fold, clustered=clustered))
+            for fold, bucket, leaf in leaves(layout, ordered)
         ]
 
 
@@ -94,22 +96,21 @@ class _Scorer:
         self.buffer = np.empty(self.shape.size * layout.block)
         self.scratch = np.empty((self.shape.size, self.shape.size))
 
-    def sums(self, rows: Rows, fold: int, *, clustered: bool) -> ScoreSums:
+    def sums(self, leaf: slice, fold: int, *, clustered: bool) -> ScoreSums:
         size = self.shape.size
         total, unit = np.zeros(size), np.zeros((size, size))
         by_cluster = _Clusters(size)
-        for part, scores in self.vectors(rows, fold):
+        for part, scores in self.vectors(leaf, fold):
             total += scores.sum(axis=1)
             add_product(unit, scores, self.scratch)
             if clustered:
                 by_cluster.add(part, scores)
         cluster = pack(by_cluster.close()) if clustered else np.zeros(0)
-        return ScoreSums(rows.n, total, pack(unit), by_cluster.count, cluster)
+        return ScoreSums(leaf.stop - leaf.start, total, pack(unit), by_cluster.count, cluster)
 
-    def vectors(self, rows: Rows, fold: int) -> Iterator[tuple[Rows, Doubles]]:
+    def vectors(self, leaf: slice, fold: int) -> Iterator[tuple[Rows, Doubles]]:
         """Blocks of rows and their ``(L, rows)`` weighted scores."""
-        columns, _ = self.blocks.evaluator.read(rows.covariates)
-        for part, block in self.blocks.of(rows, columns):
+        for part, block in self.blocks.of(leaf):
             scores = self.buffer[: self.shape.size * part.n].reshape(self.shape.size, part.n)
             for s in range(len(self.shape.systems)):
                 self._system(s, part, block, self.fitted.nuisances[s].coefficients[fold], scores)

@@ -26,7 +26,7 @@ from tests.bench.gram_world import Table, bench_layout, bucket_rows, timed
 def evaluation(layout: Layout, rows: Rows) -> None:
     """The basis columns alone."""
     evaluator = Evaluator(layout.basis, layout.block)
-    columns, _ = evaluator.read(rows.covariates)
+    columns = evaluator.read(rows.covariates)
     out = np.empty((layout.basis.size, layout.block))
     with one_thread():
         for start in range(0, rows.n - layout.block + 1, layout.block):

@@ -17,7 +17,7 @@ from tests.estimators.gram.world import basis_columns, make_layout, make_rows
 
 def columns_of(basis: Basis, covariates: dict[str, Column], rows: int = 4096) -> Doubles:
     evaluator = Evaluator(basis, rows)
-    columns, _ = evaluator.read(covariates)
+    columns = evaluator.read(covariates)
     out = np.empty((basis.size, len(next(iter(covariates.values())))))
     evaluator.fill(columns, out)
     return out
@@ -81,10 +81,10 @@ def test_categories_keep_pinned_levels_and_count_strays():
     assert basis.names == ("c=b", "c=(missing)", "c=(other)")
     later = coded(["zebra", None, "b", "a"])
     evaluator = Evaluator(basis, 10)
-    columns, strays = evaluator.read({"c": later})
+    columns = evaluator.read({"c": later})
     out = np.empty((3, 4))
     evaluator.fill(columns, out)
-    assert strays.tolist() == [1]
+    assert evaluator.strays(columns).tolist() == [1]
     term = basis.terms[0]
     assert isinstance(term, Category)
     plain = out * np.array(term.scale)[:, None] + np.array(term.centre)[:, None]
@@ -99,7 +99,8 @@ def test_rare_levels_are_pooled():
 
 def test_a_number_that_is_missing_for_the_first_time_is_a_stray():
     basis = pin({"x": np.linspace(0, 1, 20)}, Choice(segments=2))
-    _, strays = Evaluator(basis, 10).read({"x": np.array([0.1, np.nan, np.nan])})
+    evaluator = Evaluator(basis, 10)
+    strays = evaluator.strays(evaluator.read({"x": np.array([0.1, np.nan, np.nan])}))
     assert strays.tolist() == [2]
 
 

@@ -74,7 +74,7 @@ def make_layout(
 def basis_columns(layout: Layout, rows: Rows) -> Doubles:
     """``(n, p - 1)`` basis columns, in one block."""
     evaluator = Evaluator(layout.basis, rows.n)
-    columns, _ = evaluator.read(rows.covariates)
+    columns = evaluator.read(rows.covariates)
     out = np.empty((layout.basis.size, rows.n))
     evaluator.fill(columns, out)
     return np.ascontiguousarray(out.T)
