@@ -168,6 +168,16 @@ def split(first: str, last: str, window: Window) -> list[Span]:
     return spans
 
 
+def last_before(moment: datetime, window: Window) -> Span:
+    """The last window of the study's grid that ends at or before a moment."""
+    step = every(window.every)
+    if step is None:
+        return ALL
+    place = zone(window.timezone)
+    index = _index(moment.astimezone(place).date(), step)
+    return _span(_begin(index - 1, step), _begin(index, step), place)
+
+
 def span_of(start: datetime, end: datetime, window: Window) -> Span:
     """The window with these UTC bounds, as the record holds them, with its label."""
     if every(window.every) is None:

@@ -20,6 +20,7 @@ Examples:
   causeway demo                                       the whole way, on real flights
   causeway init --table lake/orders --treatment coupon --outcome spend
   causeway validate orders.yaml                       all faults at once, in a second
+  causeway preview orders.yaml                        rows, NULLs, arms, overlap
   causeway run orders.yaml --window 2026-03           one window, recorded
   causeway backfill orders.yaml --from 2026-01 --to 2026-06
   causeway effects orders.yaml                        what is known so far
@@ -127,6 +128,55 @@ def validate(study: str, as_json: bool) -> None:
         return check(study)
 
     answer("causeway.validate/1", as_json, body)
+
+
+@root.command(
+    short_help="Look at a study's units before estimating.",
+    epilog="\b\nExample:\n  causeway preview rain_delays --window 2013-03",
+)
+@_study
+@click.option("--window", help="One window (default: the last that the sources fill).")
+@_profile
+@_json
+def preview(study: str, window: str | None, profile: str | None, as_json: bool) -> None:
+    """Show rows, NULLs, arms and crude overlap, on up to 50,000 units. Writes nothing."""
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines.preview import preview as look
+        from pipelines.progress import reporting
+
+        with reporting() as progress:
+            return look(study, window, load_profile(profile), progress)
+
+    answer("causeway.preview/1", as_json, body)
+
+
+@root.command(
+    short_help="Show what would be computed, why, and what it costs.",
+    epilog="\b\nExamples:\n  causeway plan rain_delays\n"
+    "  causeway plan rain_delays --from 2013-01 --to 2013-12",
+)
+@_study
+@click.option("--window", help="One window.")
+@click.option("--from", "first", help="First window, such as 2013-01.")
+@click.option("--to", "last", help="Last window, included.")
+@_profile
+@_json
+def plan(study: str, profile: str | None, as_json: bool, **given: Any) -> None:
+    """Show which windows would be computed, what changed since they were recorded, and the cost.
+
+    Without --window, --from and --to: the windows that are recorded. Starts no engine.
+    """
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines import plan as plans
+
+        found = plans.plan(study, load_profile(profile), **given)
+        return Answer(plans.as_object(found), plans.text(found))
+
+    answer("causeway.plan/1", as_json, body)
 
 
 @root.command(
