@@ -1,0 +1,1 @@
+"""Simulations of corrected effects, with their committed results."""
