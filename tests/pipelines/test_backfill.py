@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from jobs import crossfit, features
+from estimators.errors import PlatformError, RetryableError
+from jobs import crossfit
 from jobs.failpoints import VARIABLE
 from jobs.lake import read_record
+from pipelines import stagewise
 from pipelines.backfill import backfill
 from pipelines.backfill_report import Report, Request, text
 from pipelines.run import run_study
@@ -198,7 +201,8 @@ def test_a_failed_refresh_is_retried_though_the_record_has_an_older_run(
         break_crossfit(patch, "2024-02")
         assert statuses(run(study, refresh=True))["2024-02"] == "failed"
     again = run(study, first=None, last=None, retry_failed=True)
-    assert statuses(again)["2024-02"] == "computed"
+    assert statuses(again) == {"2024-02": "computed"}, "the others had not changed"
+    assert again.request.refresh
 
 
 def test_a_window_that_is_not_mature_is_said_and_is_75(study: Path) -> None:
@@ -209,6 +213,7 @@ def test_a_window_that_is_not_mature_is_said_and_is_75(study: Path) -> None:
     assert "2024-05-01" in str(report.ended[-1].error)
 
 
+@pytest.mark.slow
 def test_a_registration_that_a_crash_prevented_is_made_up_for(home: Path, study: Path) -> None:
     body = f"""
         from pipelines.backfill import backfill
@@ -312,21 +317,19 @@ def test_no_window_enters_a_stage_before_all_have_left_the_one_before(
         assert names == sorted(names)
 
 
-def test_an_engine_starts_once_and_one_that_does_not_start_is_tried_once() -> None:
-    from contextlib import contextmanager
-
-    from estimators.errors import PlatformError, RetryableError
-
+def test_an_engine_starts_once_and_one_that_does_not_start_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     events: list[str] = []
 
     @contextmanager
-    def up() -> Any:
+    def up() -> Iterator[None]:
         events.append("start")
         yield
         events.append("stop")
 
     @contextmanager
-    def broken() -> Any:
+    def broken() -> Iterator[None]:
         events.append("broken")
         raise PlatformError("no Java", code="spark_start")
         yield
@@ -346,27 +349,9 @@ def test_an_engine_starts_once_and_one_that_does_not_start_is_tried_once() -> No
             raise RetryableError("gone", code="ray_lost")
         return "done"
 
-    from pipelines import stagewise
-
-    stagewise_seconds, stagewise.RETRY_SECONDS = stagewise.RETRY_SECONDS, (0.0, 0.0)
-    try:
-        found = asyncio.run(plain(engines.running("ray", lost, lambda: True), "crossfit")())
-    finally:
-        stagewise.RETRY_SECONDS = stagewise_seconds
+    monkeypatch.setattr(stagewise, "RETRY_SECONDS", (0.0, 0.0))
+    found = asyncio.run(plain(engines.running("ray", lost, lambda: True), "crossfit")())
     engines.stop("ray")
     engines.stop("ray")
     assert found == "done"
     assert events == ["broken", "start", "stop", "start", "stop"]
-
-
-def test_one_spark_builds_all_windows_under_a_sequential_profile(
-    home: Path, study: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Windows whose features are there start no Spark at all."""
-    started: list[str] = []
-    monkeypatch.setattr(
-        "pipelines.windows.spark_session", lambda *_: started.append("spark") or pytest.fail()
-    )
-    assert features.build is not None
-    assert run(study).error is None
-    assert started == []
