@@ -11,7 +11,7 @@ from fnmatch import fnmatchcase
 from typing import Literal
 
 from conf.plan import effect_specs
-from conf.study import Study
+from conf.study import CheckSpec, Study
 from estimators.catalog import CHECKS, REVIEW_CHECKS, applies
 from estimators.effects import EffectSpec
 from estimators.errors import UsageError
@@ -99,7 +99,7 @@ def thresholds(study: Study) -> dict[str, dict[str, tuple[str, float] | None]]:
     The study's own threshold, else the catalogue's; None for a metric that only informs.
     """
     resolved: dict[str, dict[str, tuple[str, float] | None]] = {}
-    for check in study.checks:
+    for check in checks_of(study):
         texts = {name: each.threshold for name, each in CHECKS[check.name].metrics.items()}
         texts |= check.thresholds
         resolved[check.name] = {
@@ -107,6 +107,15 @@ def thresholds(study: Study) -> dict[str, dict[str, tuple[str, float] | None]]:
             for metric, text in texts.items()
         }
     return resolved
+
+
+def checks_of(study: Study) -> list[CheckSpec]:
+    """The study's checks; predicted outcomes are always judged, whatever the study names."""
+    named = list(study.checks)
+    predicted = any(each.predicted for each in study.outcomes.values())
+    if predicted and all(each.name != "correction" for each in named):
+        named.append(CheckSpec(name="correction"))
+    return named
 
 
 def ungrouped(effect_id: str) -> str:
@@ -161,7 +170,10 @@ def _failed_gates(
 
 
 def _expects(check: str, spec: EffectSpec) -> bool:
-    return applies(check, spec.method, spec.treatment_kind, drops=spec.drop_missing)
+    return applies(
+        check, spec.method, spec.treatment_kind, drops=spec.drop_missing,
+        predicted=spec.correction not in (None, "ppi"),
+    )  # fmt: skip
 
 
 def matches(pattern: str, effect_id: str) -> bool:

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from conf.gates import thresholds
-from conf.plan import effect_specs, feature_columns
+from conf.plan import correction_tables, effect_specs, feature_columns
 from conf.study import Study
 from conf.windows import Span, duration
+from estimators.effects import EffectSpec
 
 NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 """Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
@@ -101,7 +102,12 @@ def _history(study: Study, name: str) -> dict[str, Any]:
     return history.model_dump() | {"lookback": duration(history.lookback).total_seconds()}
 
 
-def crossfit_key(study: Study, features_digest: str, device: str) -> str:
+def crossfit_key(
+    study: Study,
+    features_digest: str,
+    device: str,
+    calibrations: Mapping[str, tuple[str, int]] | None = None,
+) -> str:
     """Key of the cells, moments and tallies.
 
     Parameters
@@ -112,14 +118,22 @@ def crossfit_key(study: Study, features_digest: str, device: str) -> str:
         Digest of the feature rows: rows that did not change keep the key.
     device
         Kind of device (``cpu``, ``cuda``): the two round differently.
+    calibrations
+        Delta table id and version of each table that corrects a predicted outcome, by its name
+        among the sources (``calibration:wealth``); nothing for a study without one.
     """
-    return digest(crossfit_inputs(study, features_digest, device))
+    return digest(crossfit_inputs(study, features_digest, device, calibrations))
 
 
-def crossfit_inputs(study: Study, features_digest: str, device: str) -> dict[str, Any]:
+def crossfit_inputs(
+    study: Study,
+    features_digest: str,
+    device: str,
+    calibrations: Mapping[str, tuple[str, int]] | None = None,
+) -> dict[str, Any]:
     """What enters `crossfit_key`, by name."""
-    effects = sorted((asdict(spec) for spec in effect_specs(study)), key=_effect_order)
-    return {
+    effects = sorted((_effect(spec) for spec in effect_specs(study)), key=_effect_order)
+    return _corrections(study, calibrations or {}) | {
         "features": features_digest,
         "effects": [effect | {"by": sorted(effect["by"])} for effect in effects],
         "covariates": study.covariates,
@@ -130,8 +144,32 @@ def crossfit_inputs(study: Study, features_digest: str, device: str) -> dict[str
     }
 
 
+def _effect(spec: EffectSpec) -> dict[str, Any]:
+    """An effect's inputs; observed outcomes have nothing of predicted ones, and keep their key."""
+    return {
+        name: value
+        for name, value in asdict(spec).items()
+        if value is not None or name not in ("prediction", "correction")
+    }
+
+
+def _corrections(study: Study, pins: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
+    """What corrects predicted outcomes: nothing in a study without one."""
+    tables = {
+        name: each.model_dump(exclude={"table", "version"}) | {"pin": list(pins[name])}
+        for name, each in correction_tables(study).items()
+    }
+    if not tables:
+        return {}
+    correct = {
+        name: each.predicted.correct for name, each in study.outcomes.items() if each.predicted
+    }
+    return {"corrections": {"tables": tables, "correct": correct}}
+
+
 def _effect_order(effect: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(effect[name] for name in ("method", "estimand", "treatment", "outcome"))
+    names = ("method", "estimand", "treatment", "outcome", "correction")
+    return tuple(effect.get(name) or "" for name in names)
 
 
 def run_key(study: Study, span: Span, crossfit: str) -> str:
@@ -165,13 +203,16 @@ def study_key(study: Study, span: Span, table_ids: Mapping[str, str], device: st
     device
         Kind of device.
     """
+    tables = correction_tables(study)
     named = {name: (table_ids[name], source.version or 0) for name, source in study.sources.items()}
+    fixed = {name: (table_ids[name], each.version or 0) for name, each in tables.items()}
+    every = study.sources | tables
     return digest(
         {
             "features": features_inputs(study, span, named),
-            "crossfit": crossfit_inputs(study, "", device),
+            "crossfit": crossfit_inputs(study, "", device, fixed),
             "run": run_inputs(study, span, ""),
-            "newest": [name for name, source in study.sources.items() if source.version is None],
+            "newest": [name for name, each in every.items() if each.version is None],
         }
     )
 

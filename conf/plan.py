@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from conf.study import Effect, Nuisances, Study
-from estimators.catalog import METHODS
+from conf.study import CalibrationTable, Effect, Nuisances, Outcome, Study, TrainingTable
+from estimators.catalog import METHODS, corrections_of
 from estimators.effects import EffectSpec
 
 
@@ -20,7 +21,7 @@ def _specs(study: Study, effect: Effect) -> Iterator[EffectSpec]:
         for outcome, measured in study.outcomes.items():
             if effect.treatment not in (None, treatment) or effect.outcome not in (None, outcome):
                 continue
-            yield EffectSpec(
+            spec = EffectSpec(
                 method=effect.method,
                 estimand=effect.estimand or METHODS[effect.method].estimands[0],
                 treatment=treatment,
@@ -32,7 +33,20 @@ def _specs(study: Study, effect: Effect) -> Iterator[EffectSpec]:
                 by=tuple(grouping(text) for text in effect.by),
                 drop_missing=measured.missing == "drop",
                 clip=effect.clip,
+                prediction=measured.predicted.column if measured.predicted else None,
             )
+            yield from _corrected(spec, measured)
+
+
+def _corrected(spec: EffectSpec, outcome: Outcome) -> Iterator[EffectSpec]:
+    """The effect itself, or as each correction of a predicted outcome has it.
+
+    Labelled rows of a group's arms are few: PPI has no groups.
+    """
+    correct = outcome.predicted.correct if outcome.predicted else None
+    for correction in corrections_of(correct, spec.method):
+        by = () if correction == "ppi" else spec.by
+        yield replace(spec, correction=correction, by=by)
 
 
 def _nuisances(study: Study, effect: Effect) -> Nuisances:
@@ -55,10 +69,42 @@ def group_columns(study: Study) -> tuple[str, ...]:
     return tuple(dict.fromkeys(column for columns in groupings for column in columns))
 
 
+def outcome_columns(study: Study) -> dict[str, str]:
+    """The unit SQL's column of each outcome: its own name, or its prediction's."""
+    return {
+        name: each.predicted.column if each.predicted else name
+        for name, each in study.outcomes.items()
+    }
+
+
+def calibration_name(outcome: str) -> str:
+    """The record's name of an outcome's calibration table among the sources."""
+    return f"calibration:{outcome}"
+
+
+def training_name(outcome: str) -> str:
+    """The record's name of the table of an outcome's training rows among the sources."""
+    return f"training:{outcome}"
+
+
+def correction_tables(study: Study) -> dict[str, CalibrationTable | TrainingTable]:
+    """Tables that correct predicted outcomes, by the record's names; the unit SQL sees none."""
+    found: dict[str, CalibrationTable | TrainingTable] = {}
+    for name, each in study.outcomes.items():
+        if each.predicted is not None:
+            found[calibration_name(name)] = each.predicted.calibration
+            if each.predicted.training is not None:
+                found[training_name(name)] = each.predicted.training
+    return found
+
+
 def feature_columns(study: Study) -> tuple[str, ...]:
     """The study's own columns of the features table, each once.
 
     Treatments, outcomes, covariates, then group columns; each in file order.
     """
-    names = (*study.treatments, *study.outcomes, *study.covariates, *group_columns(study))
+    names = (
+        *study.treatments, *outcome_columns(study).values(), *study.covariates,
+        *group_columns(study),
+    )  # fmt: skip
     return tuple(dict.fromkeys(names))

@@ -70,6 +70,41 @@ class Treatment(Section):
         return {"kind": value} if isinstance(value, str) else value
 
 
+class CalibrationTable(Section):
+    """Rows with a prediction and the truth, which the predictor never saw."""
+
+    table: str = Field(description="Path of the Delta table; {lake} is the profile's lake.")
+    version: int | None = Field(None, ge=0, description="Pinned version; omitted: the newest.")
+    prediction: Name
+    truth: Name
+    arm: Name | None = Field(
+        None, description="Column with the treatment's arm; omitted: the gate is untested."
+    )
+    group: Name | None = Field(None, description="Column of groups to judge apart, by arm.")
+    weight: Name | None = Field(None, description="Sampling weight of the labelled rows.")
+    cluster: Name | None = Field(None, description="Labelled rows that were drawn together.")
+    id: Name | None = Field(None, description="Id of a row, to compare with the training rows.")
+
+
+class TrainingTable(Section):
+    """The rows that the predictor was trained on: calibration rows must not be among them."""
+
+    table: str
+    version: int | None = Field(None, ge=0, description="Pinned version; omitted: the newest.")
+    id: Name
+
+
+class Predicted(Section):
+    """An outcome that a model predicted: its effects shrink unless they are corrected."""
+
+    column: Name = Field(description="Column of the unit SQL with the prediction.")
+    calibration: CalibrationTable
+    correct: Literal["auto", "none", "lcc", "tweedie", "ppi"] = Field(
+        "auto", description="`auto` takes what the gate allows; the others are applied as asked."
+    )
+    training: TrainingTable | None = None
+
+
 class Outcome(Section):
     """An outcome, known `horizon` after the unit's time."""
 
@@ -78,6 +113,7 @@ class Outcome(Section):
         "0", description="How long after the unit's time it is known, such as `1 day`."
     )
     missing: Literal["error", "drop"] = "error"
+    predicted: Predicted | None = None
 
     @model_validator(mode="before")
     @classmethod

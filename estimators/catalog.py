@@ -179,7 +179,36 @@ CHECKS: dict[str, Check] = {
         },
         treatments=("binary", "continuous"),
     ),
+    "correction": Check(
+        "do labelled rows, arm by arm, bear out the predicted outcome as it was used?",
+        "effect",
+        {
+            "wald_p": Metric(
+                "p-value of no difference from the truth in any arm and group", ">= 0.05"
+            ),
+            "reach": Metric(
+                "largest difference from the truth not ruled out, in sd of the truth", "<= 0.1"
+            ),
+            "outside_share": Metric(
+                "share of units predicted outside the calibrated range", "<= 0.05"
+            ),
+            "slope": Metric("slope of prediction on truth", ">= 0.2"),
+            "slope_ratio": Metric("that slope over its standard error", ">= 5"),
+            "labelled": Metric("labelled rows, smallest over the arms"),
+        },
+        treatments=("binary", "continuous"),
+    ),
 }
+
+CORRECTIONS: dict[str, str] = {
+    "lcc": "linear calibration correction",
+    "tweedie": "Tweedie's correction",
+    "ppi": "prediction-powered inference",
+}
+"""Corrections of predicted outcomes; ``auto`` tries them in this order."""
+
+POWERED = ("irm",)
+"""Methods that `ppi` goes with: it needs the arms' means."""
 
 REVIEW_CHECKS: dict[str, Check] = {
     "drift": Check(
@@ -199,7 +228,27 @@ OVERLAP_CLIP = 0.01
 """Default bound of the propensity: clipped to [clip, 1 - clip]."""
 
 
-def applies(check: str, method: str, treatment_kind: str, *, drops: bool) -> bool:
+def corrections_of(correct: str | None, method: str) -> tuple[str | None, ...]:
+    """What an effect is estimated with: None for an outcome that is no prediction.
+
+    Parameters
+    ----------
+    correct
+        The outcome's ``correct``; None where it is no prediction. ``none`` (the prediction as it
+        is) always comes first; of ``auto`` all that the gate may choose from follows.
+    method
+        The effect's.
+    """
+    if correct is None:
+        return (None,)
+    named = tuple(CORRECTIONS) if correct == "auto" else (correct,)
+    fitting = (each for each in named if each != "none" and (each != "ppi" or method in POWERED))
+    return ("none", *fitting)
+
+
+def applies(
+    check: str, method: str, treatment_kind: str, *, drops: bool, predicted: bool = False
+) -> bool:
     """Whether a check has something to say on an effect.
 
     Parameters
@@ -210,7 +259,10 @@ def applies(check: str, method: str, treatment_kind: str, *, drops: bool) -> boo
         The effect's.
     drops
         Whether rows without the outcome are dropped: else there is no attrition.
+    predicted
+        Whether the outcome is a prediction: else there is no correction to judge.
     """
     known = CHECKS.get(check) or REVIEW_CHECKS[check]
     fits = known.methods is None or method in known.methods
-    return fits and treatment_kind in known.treatments and (drops or check != "attrition")
+    fits = fits and (drops or check != "attrition") and (predicted or check != "correction")
+    return fits and treatment_kind in known.treatments

@@ -7,7 +7,7 @@ opens the fold once, so that the binned matrix is built once, and predicts the h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from estimators import naive
 from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_moments
 from estimators.checks import IMPLEMENTATIONS, applicable
+from estimators.debias.in_scores import CalibrationSums, calibration_sums
+from estimators.debias.in_study import NOTHING, Corrections, powered_scores
 from estimators.effects import EffectSpec, group_by_name
 from estimators.learners import open_fold, seed_of
 from estimators.nuisances import Pass, Target, needed, passes
@@ -41,6 +43,8 @@ class Plan:
         Targets that share rows and a binned matrix.
     failed
         Error code by effect id: ``constant_treatment``, ``empty_arm``, ``missing_outcome``.
+    corrections
+        What corrects predicted outcomes.
     """
 
     effects: tuple[EffectSpec, ...]
@@ -48,6 +52,7 @@ class Plan:
     rows: Mapping[str, str]
     passes: tuple[Pass, ...]
     failed: Mapping[str, str]
+    corrections: Corrections = NOTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +72,8 @@ class Sums:
     ----------
     cells, moments
         By grouping; the key None holds the totals.
+    calibration
+        A calibration's share of the uncertainty as cells, by grouping.
     """
 
     rep: int
@@ -74,21 +81,22 @@ class Sums:
     moments: Mapping[str | None, list[Moment]]
     tallies: list[Tally]
     scores: list[EffectScores]
+    calibration: Mapping[str | None, list[CalibrationSums]] = field(default_factory=dict)
 
 
-def plan(units: Units, effects: tuple[EffectSpec, ...]) -> Plan:
+def plan(units: Units, effects: tuple[EffectSpec, ...], corrections: Corrections = NOTHING) -> Plan:
     """Decide what can be estimated and what must be fitted, before any fit."""
     failed = {each.effect_id: code for each in effects if (code := _fault(units, each)) is not None}
     good = tuple(each for each in effects if each.effect_id not in failed)
     rows = units.row_masks(effects)
     targets = needed(good, rows)
     work = passes(target for names in targets.values() for target in names.values())
-    return Plan(good, targets, rows, work, failed)
+    return Plan(good, targets, rows, work, failed, corrections)
 
 
 def _fault(units: Units, effect: EffectSpec) -> str | None:
     """Why an effect cannot be had: fewer units in a fold's training rows than a fit needs."""
-    observed = ~np.isnan(units.outcomes[effect.outcome])
+    observed = ~np.isnan(units.outcomes[effect.column])
     d = units.treatments[effect.treatment]
     if not observed.any():
         return "missing_outcome"
@@ -169,19 +177,25 @@ def place(units: Units, results: Sequence[tuple[Task, Doubles]]) -> dict[Target,
 def summarise(units: Units, plan: Plan, rep: int, predictions: Mapping[Target, Doubles]) -> Sums:
     """Scores and sums of one repetition from its out-of-fold predictions."""
     fitted = [_fitted(units, plan, each, rep, predictions) for each in plan.effects]
-    scores = [_scores(each) for each in fitted]
+    scores = [_scores(each, plan.corrections) for each in fitted]
     named: list[tuple[str | None, list[EffectScores]]] = [(None, scores)]
     for by in groupings(plan.effects):
         chosen = [
             each for each, effect in zip(scores, plan.effects, strict=True) if by in effect.by
         ]
         named.append((group_by_name(by), chosen))
-    cells, moments = {}, {}
+    cells, moments, calibration = {}, {}, {}
     for name, chosen in named:
         groups = None if name is None else units.groups[name]
         cells[name] = sum_cells(units, rep, chosen, groups)
         moments[name] = sum_moments(units, chosen, groups)
-    return Sums(rep, cells, moments, _tallies(units, fitted), scores)
+        ids = {each.effect_id for each in chosen}
+        corrected = [pair for pair in zip(fitted, scores, strict=True) if pair[1].effect_id in ids]
+        calibration[name] = calibration_sums(units, corrected, plan.corrections, groups)
+    tallies = _tallies(units, fitted)
+    if rep == 0:
+        tallies += plan.corrections.tallies
+    return Sums(rep, cells, moments, tallies, scores, calibration)
 
 
 def _fitted(
@@ -199,8 +213,8 @@ def _fitted(
     return Fitted(
         effect,
         rep,
-        units.rows(plan.rows[effect.outcome]),
-        units.outcomes[effect.outcome],
+        units.rows(plan.rows[effect.column]),
+        units.outcomes[effect.column],
         units.treatments[effect.treatment],
         nuisance,
         baseline,
@@ -220,14 +234,14 @@ def _constant(units: Units, target: Target, rep: int) -> Doubles:
     return np.asarray(mean[units.fold[:, rep]], dtype=np.float64)
 
 
-def _scores(fitted: Fitted) -> EffectScores:
+def _scores(fitted: Fitted, corrections: Corrections) -> EffectScores:
     effect, rows = fitted.effect, fitted.rows
     nuisance = {name: values[rows] for name, values in fitted.nuisance.items()}
     if effect.method == "irm":
         nuisance["m"] = nuisance["m_clipped"]
     parts = score(effect.method, effect.estimand, fitted.y[rows], fitted.d[rows], nuisance)
     psi_a, psi_b = np.zeros(len(rows)), np.zeros(len(rows))
-    psi_a[rows], psi_b[rows] = parts
+    psi_a[rows], psi_b[rows] = powered_scores(effect, parts, corrections)
     return EffectScores(effect.effect_id, rows, psi_a, psi_b)
 
 

@@ -26,6 +26,10 @@ class EffectSpec:
         The propensity is clipped to ``[clip, 1 - clip]``.
     outcome_learner, treatment_learner
         Resolved learners, every parameter spelled out.
+    prediction
+        Column of the features table that predicts the outcome; None where it is observed.
+    correction
+        Of a predicted outcome ``none``, ``lcc``, ``tweedie`` or ``ppi``; else None.
     """
 
     method: str
@@ -39,11 +43,37 @@ class EffectSpec:
     by: tuple[tuple[str, ...], ...] = field(default=())
     drop_missing: bool = False
     clip: float = 0.01
+    prediction: str | None = None
+    correction: str | None = None
+
+    @property
+    def model(self) -> str:
+        """The record's `method`: ``irm``, or ``irm+lcc`` for a corrected outcome."""
+        return model_name(self.method, self.correction)
 
     @property
     def effect_id(self) -> str:
         """``method.estimand.treatment.outcome``: the record's name of the ungrouped effect."""
-        return f"{self.method}.{self.estimand}.{self.treatment}.{self.outcome}"
+        return f"{self.model}.{self.estimand}.{self.treatment}.{self.outcome}"
+
+    @property
+    def column(self) -> str:
+        """The units' outcome that is regressed: of LCC and Tweedie the corrected one.
+
+        PPI works on the scores of the prediction as it is, with its nuisances.
+        """
+        own = self.correction in ("lcc", "tweedie")
+        return f"{self.outcome}+{self.correction}" if own else self.outcome
+
+    @property
+    def source(self) -> str:
+        """The features table's column of the outcome."""
+        return self.prediction or self.outcome
+
+
+def model_name(method: str, correction: str | None) -> str:
+    """The record's `method` of an effect: the method, with its correction as suffix."""
+    return method if correction in (None, "none") else f"{method}+{correction}"
 
 
 def group_by_name(columns: tuple[str, ...]) -> str:

@@ -9,7 +9,7 @@ median theta, and sqrt(median(se_r^2 + (theta_r - median)^2)).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,8 @@ class FamilySums:
     column, cell
         ``(L,)`` which effect and which cell each entry belongs to.
     n, a, b
-        ``(L,)`` units, sums of w psi_a and of w psi_b.
+        ``(L,)`` units, sums of w psi_a and of w psi_b. Entries without a unit that hold sums are a
+        calibration's share of the uncertainty: they are no clusters, and leave theta alone.
     unit
         ``(3, M, M)`` second moments aa, ab, bb of units; pairs in different groups are zero.
     cluster
@@ -96,6 +97,7 @@ class Estimate:
 def solve(sums: FamilySums) -> Solved:
     """Solve theta = -sum(psi_b) / sum(psi_a) and the covariance of one repetition."""
     size = len(sums.ids)
+    sums, calibration = _apart(sums)
     total_a, total_b = sum_by(sums.column, sums.a, size), sum_by(sums.column, sums.b, size)
     with np.errstate(divide="ignore", invalid="ignore"):
         theta = np.where(total_a != 0, -total_b / total_a, np.nan)
@@ -110,8 +112,26 @@ def solve(sums: FamilySums) -> Solved:
             )
             factor = np.sqrt(sums.clusters / np.maximum(sums.clusters - 1.0, 0.0))
             covariance = _scaled(meat, total_a) * np.outer(factor, factor)
+        if calibration is not None:
+            share = _scaled(_cell_meat(calibration, theta), total_a)
+            covariance, hc0 = covariance + share, hc0 + share
     n = sum_by(sums.column, sums.n.astype(np.float64), size).astype(np.int64)
     return Solved(theta, n, covariance, np.diagonal(hc0).copy())
+
+
+def _apart(sums: FamilySums) -> tuple[FamilySums, FamilySums | None]:
+    """The trial's entries and a calibration's: those without a unit that hold sums."""
+    extra = (sums.n == 0) & ((sums.a != 0.0) | (sums.b != 0.0))
+    if not extra.any():
+        return sums, None
+    trial, calibration = (
+        replace(
+            sums, column=sums.column[rows], cell=sums.cell[rows], n=sums.n[rows], a=sums.a[rows],
+            b=sums.b[rows],
+        )
+        for rows in (~extra, extra)
+    )  # fmt: skip
+    return trial, calibration
 
 
 def _sandwich(moments: Doubles, theta: Doubles) -> Doubles:

@@ -62,7 +62,7 @@ def targets_of(effect: EffectSpec, rows: str) -> dict[str, Target]:
     ) -> Target:
         return Target(variable, kind, rows, arm, tuple(sorted(learner.items())))
 
-    outcome, treatment = effect.outcome, effect.treatment
+    outcome, treatment = effect.column, effect.treatment
     needed = {"m": target(treatment, effect.treatment_kind, effect.treatment_learner)}
     if effect.method == "plr":
         needed["l"] = target(outcome, effect.outcome_kind, effect.outcome_learner)
@@ -87,4 +87,4 @@ def passes(targets: Iterable[Target]) -> tuple[Pass, ...]:
 
 def needed(effects: Sequence[EffectSpec], rows: dict[str, str]) -> dict[str, dict[str, Target]]:
     """Nuisances of every effect; `rows` maps an outcome to its row mask."""
-    return {each.effect_id: targets_of(each, rows[each.outcome]) for each in effects}
+    return {each.effect_id: targets_of(each, rows[each.column]) for each in effects}

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,9 +142,15 @@ class Tallies:
 
     Shares and means keep their meaning when repetitions are added up, since every sum is
     multiplied alike; counts are divided by `repetitions`.
+
+    Attributes
+    ----------
+    facts
+        What was found before any fit, by what it is about: of predicted outcomes their gate.
     """
 
-    def __init__(self, rows: Sequence[Tally]) -> None:
+    def __init__(self, rows: Sequence[Tally], facts: Mapping[str, Any] | None = None) -> None:
+        self.facts: Mapping[str, Any] = facts or {}
         self._rows: dict[tuple[str | None, ...], list[Tally]] = {}
         for row in sorted(rows, key=lambda each: (each.rep, each.fold)):
             self._rows.setdefault(

@@ -87,11 +87,14 @@ class Units:
         return self.treatments[name] if name in self.treatments else self.outcomes[name]
 
     def row_masks(self, effects: tuple[EffectSpec, ...]) -> dict[str, str]:
-        """The row mask of each outcome: its own name where rows are missing, else empty."""
-        outcomes = {effect.outcome for effect in effects}
+        """The row mask of each outcome: its own name where rows are missing, else empty.
+
+        A corrected outcome has the mask of the outcome, so that their treatment models are one.
+        """
+        outcomes = {effect.column: effect.outcome for effect in effects}
         return {
-            name: name if bool(np.isnan(self.outcomes[name]).any()) else ""
-            for name in sorted(outcomes)
+            column: outcomes[column] if bool(np.isnan(self.outcomes[column]).any()) else ""
+            for column in sorted(outcomes)
         }
 
     def rows(self, mask: str) -> NDArray[np.bool_]:

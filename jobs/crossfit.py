@@ -8,13 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from conf.keys import crossfit_key, numerics_label, platform_label
 from conf.plan import effect_specs
 from conf.profile import Profile
 from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
+from estimators.debias.choice import choose
 from estimators.errors import NotEstimableError, Where
 from jobs import ledger
+from jobs.calibrations import read_predicted
 from jobs.failpoints import reach
 from jobs.fits import fits
 from jobs.lake import append_once, open_table, record_path
@@ -45,17 +48,22 @@ def run(
     ------
     NotEstimableError
         No effect of the study can be had; nothing is written.
+    ContractError
+        A calibration that no correction can stand on; nothing is written.
     """
     study = resolved.loaded.study
-    key = crossfit_key(study, features.digest, profile.device)
+    key = crossfit_key(study, features.digest, profile.device, resolved.calibrations)
     root = profile.record_root
     done = ledger.find(root, "crossfit", key)
     if done is not None and not recompute:
         return done
     began = time.monotonic()
-    effects = effect_specs(study)
-    table = read_units(features, effects, study.covariates, profile)
-    work = plan(table.units, effects)
+    predicted = read_predicted(resolved)
+    table = read_units(features, effect_specs(study), study.covariates, profile)
+    with threadpool_limits(limits=1):  # two BLAS threads would change the last bits
+        units, effects, corrections, facts = choose(table.units, effect_specs(study), predicted)
+    table = replace(table, units=units)
+    work = plan(table.units, effects, corrections)
     if not work.effects:
         raise _nothing_estimable(resolved, work)
     sums = _fit(table, work, study.folds.salt, profile, progress)
@@ -78,7 +86,8 @@ def run(
             "folds": table.units.k,
             "reps": int(table.units.fold.shape[1]),
             "unit_scores": "scores" in tables,
-        },
+        }
+        | ({"corrections": facts} if facts else {}),
     )
     if recompute:
         return stage

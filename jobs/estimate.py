@@ -64,7 +64,7 @@ def run(
     began = time.monotonic()
     progress("estimate", 0, 1, "effects and checks")
     specs = effect_specs(study)
-    tallies = read_tallies(root, crossfit.key)
+    tallies = read_tallies(root, crossfit.key, (crossfit.detail or {}).get("corrections"))
     with threadpool_limits(limits=1):  # two BLAS threads would change the last bits
         families = read_families(root, crossfit.key, tallies, study.units.cluster is not None)
         estimates = {name: estimate(sums, study.inference.level) for name, sums in families.items()}
@@ -170,7 +170,7 @@ def _effect_row(
     clipped = tallies.find("clipped", effect_id=spec.effect_id)
     return {
         "effect_id": each.effect_id,
-        "method": spec.method,
+        "method": spec.model,
         "estimand": spec.estimand,
         "treatment": spec.treatment,
         "arm": None,

@@ -231,7 +231,7 @@ def _record(work: _Work, stage: Stage) -> Stage:
         stage,
         study=work.study.study,
         window=(span.start, span.end),
-        sources=work.resolved.sources,
+        sources={name: pin.version for name, pin in work.resolved.pins.items()},
         numerics=numerics_label(),
         platform=platform_label(),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from itertools import accumulate
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from estimators.errors import SourceError, Where
 from jobs.contracts import BACKFILLS
 from jobs.lake import Pin, append_once, read_record
 from jobs.maturity import ready_at, statistic, timed_sources
-from jobs.resolve import pin_sources
+from jobs.resolve import pin_corrections, pin_sources
 
 PinMode = Literal["now", "as-of-window"]
 
@@ -73,21 +73,28 @@ class Histories:
         By source name; a version that the study names stands for the newest.
     known
         By source name, oldest first; of sources whose version the study does not name.
+    corrections
+        Tables that correct predicted outcomes, at their newest versions or those the study names.
     """
 
     study: Study
     newest: Mapping[str, Pin]
     known: Mapping[str, Sequence[Version]]
+    corrections: Mapping[str, Pin] = field(default_factory=dict)
 
     @property
     def table_ids(self) -> dict[str, str]:
         """Source name to Delta table id."""
-        return {name: pin.table_id for name, pin in self.newest.items()}
+        return {name: pin.table_id for name, pin in self._every.items()}
 
     @property
     def now(self) -> dict[str, int]:
         """Source name to newest version."""
-        return {name: pin.version for name, pin in self.newest.items()}
+        return {name: pin.version for name, pin in self._every.items()}
+
+    @property
+    def _every(self) -> dict[str, Pin]:
+        return {**self.newest, **self.corrections}
 
     def as_of(self, span: Span) -> dict[str, int]:
         """Versions that were the newest at the first moment at which the window could have run.
@@ -95,7 +102,8 @@ class Histories:
         This moment is the earliest at which every timed source is complete up to the window's end
         plus the longest horizon, and every other source exists: what a schedule that never sleeps
         would have pinned. A window that is not mature yet, and one without bounds, gets the
-        newest versions; resolving it says from when it may run.
+        newest versions; resolving it says from when it may run. A calibration is no event: its
+        newest version corrects every window.
 
         Raises
         ------
@@ -122,7 +130,8 @@ def read_histories(loaded: LoadedStudy, profile: Profile) -> Histories:
     """Pin a study's sources at their newest versions, and read their logs."""
     study, pins = loaded.study, pin_sources(loaded, profile)
     free = {name: pin for name, pin in pins.items() if study.sources[name].version is None}
-    return Histories(study, pins, {name: versions(pin.path) for name, pin in free.items()})
+    known = {name: versions(pin.path) for name, pin in free.items()}
+    return Histories(study, pins, known, pin_corrections(loaded, profile))
 
 
 def versions(path: str) -> list[Version]:

@@ -18,7 +18,7 @@ from jobs import crossfit, estimate, features
 from jobs.engines import spark_session
 from jobs.lake import Pin
 from jobs.ledger import Progress, Stage, silent
-from jobs.resolve import Resolved, resolve
+from jobs.resolve import Resolved, pin_corrections, resolve
 from jobs.windows import RecordedRun, read_run, read_windows
 
 
@@ -89,7 +89,7 @@ def reproduce(run_key: str, profile: Profile, progress: Progress = silent) -> Re
         )
     loaded, recorded = _loaded(run), _lineage(run, profile)
     span = span_of(run.start, run.end, loaded.study.window)
-    again = _pinned(run, loaded, span)
+    again = _pinned(run, loaded, span, profile)
     with _scratch(profile, run) as place:
         built, gone = _features(run, again, profile, place, progress)
         if built is None:
@@ -183,10 +183,11 @@ def _same_tables(run: RecordedRun, resolved: Resolved) -> None:
             )
 
 
-def _pinned(run: RecordedRun, loaded: LoadedStudy, span: Span) -> Resolved:
-    """The study at its recorded pins; what follows the features opens no source."""
+def _pinned(run: RecordedRun, loaded: LoadedStudy, span: Span, profile: Profile) -> Resolved:
+    """The study at its recorded pins; of these, what follows the features opens calibrations."""
     pins = {
         name: Pin(name, "", run.table_ids.get(name, ""), version, run.recorded_at)
         for name, version in run.sources.items()
+        if name in loaded.study.sources
     }
-    return Resolved(loaded, span, pins, 0.0)
+    return Resolved(loaded, span, pins, 0.0, pin_corrections(loaded, profile, run.sources))

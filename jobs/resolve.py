@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,12 +16,16 @@ from conf.document import Document, read_document
 from conf.history import parse_aggregate
 from conf.load import LoadedStudy
 from conf.names import listed, nearest
+from conf.plan import correction_tables
 from conf.profile import Profile
-from conf.study import Study
+from conf.study import CalibrationTable, Source, Study, TrainingTable
 from conf.windows import Span, duration
 from estimators.errors import ContractError, Fault, SourceError, StudyError, Where
 from jobs.lake import Pin, exists, open_table, pin
 from jobs.maturity import check_recorded
+
+Table = Source | CalibrationTable | TrainingTable
+"""A table of the study's, by path and version."""
 
 _TIMES = ("timestamp", "timestamp_ntz", "date")
 _NUMBERS = ("byte", "short", "integer", "long", "float", "double", "decimal")
@@ -37,22 +41,31 @@ class Resolved:
         Source name to its table at one version.
     seconds
         What resolving took.
+    corrections
+        Tables that correct predicted outcomes, pinned, by their names among the sources
+        (``calibration:wealth``). The unit SQL sees none of them.
     """
 
     loaded: LoadedStudy
     span: Span
     pins: dict[str, Pin]
     seconds: float
+    corrections: dict[str, Pin] = field(default_factory=dict)
 
     @property
     def sources(self) -> dict[str, int]:
         """Source name to pinned version, as the record holds it."""
-        return {name: each.version for name, each in self.pins.items()}
+        return {name: each.version for name, each in (self.pins | self.corrections).items()}
 
     @property
     def table_ids(self) -> dict[str, str]:
         """Source name to Delta table id."""
-        return {name: each.table_id for name, each in self.pins.items()}
+        return {name: each.table_id for name, each in (self.pins | self.corrections).items()}
+
+    @property
+    def calibrations(self) -> dict[str, tuple[str, int]]:
+        """What the crossfit key takes of the tables that correct predicted outcomes."""
+        return {name: (each.table_id, each.version) for name, each in self.corrections.items()}
 
 
 def resolve(
@@ -85,12 +98,14 @@ def resolve(
     study = loaded.study
     document, _ = read_document(loaded.text, str(loaded.path))
     pins = pin_sources(loaded, profile, versions)
-    faults = [fault for name in pins for fault in _column_faults(study, pins[name], document)]
+    corrections = pin_corrections(loaded, profile, versions)
+    every = (pins | corrections).values()
+    faults = [fault for each in every for fault in _column_faults(study, each, document)]
     if faults:
         raise StudyError(faults)
     _refuse_leaks(study, span, pins)
     check_recorded(study, span, pins)
-    return Resolved(loaded, span, pins, time.perf_counter() - began)
+    return Resolved(loaded, span, pins, time.perf_counter() - began, corrections)
 
 
 def pin_sources(
@@ -103,22 +118,49 @@ def pin_sources(
     StudyError, SourceError
         As for `resolve`.
     """
+    return _pinned(loaded, loaded.study.sources, profile, versions)
+
+
+def pin_corrections(
+    loaded: LoadedStudy, profile: Profile, versions: Mapping[str, int] | None = None
+) -> dict[str, Pin]:
+    """Pin the tables that correct predicted outcomes, by their names among the sources.
+
+    Raises
+    ------
+    StudyError, SourceError
+        As for `resolve`.
+    """
+    return _pinned(loaded, correction_tables(loaded.study), profile, versions)
+
+
+def _pinned(
+    loaded: LoadedStudy,
+    tables: Mapping[str, Table],
+    profile: Profile,
+    versions: Mapping[str, int] | None,
+) -> dict[str, Pin]:
     document, _ = read_document(loaded.text, str(loaded.path))
-    wanted = {name: source.version for name, source in loaded.study.sources.items()}
-    wanted |= dict(versions or {})
-    paths = _paths(loaded.study, profile, document)
+    wanted = {name: each.version for name, each in tables.items()} | dict(versions or {})
+    paths = _paths(tables, profile, document)
     return {name: _pin(name, path, wanted[name], document) for name, path in paths.items()}
 
 
-def _paths(study: Study, profile: Profile, document: Document) -> dict[str, str]:
-    """Absolute path or URI of each source; all of them must lie under an allowed root."""
+def _place(name: str) -> tuple[str, ...]:
+    """Where the file declares a source, or a table that corrects an outcome."""
+    kind, _, outcome = name.partition(":")
+    return ("outcomes", outcome, "predicted", kind) if outcome else ("sources", name)
+
+
+def _paths(tables: Mapping[str, Table], profile: Profile, document: Document) -> dict[str, str]:
+    """Absolute path or URI of each table; all of them must lie under an allowed root."""
     roots = [profile.lake_root, *(_filled(root, profile) for root in profile.allowed_roots)]
     paths, faults = {}, []
-    for name, source in study.sources.items():
-        path = absolute(_filled(source.table, profile))
+    for name, each in tables.items():
+        path = absolute(_filled(each.table, profile))
         paths[name] = path
         if not any(_below(path, absolute(root)) for root in roots):
-            place = ("sources", name, "table")
+            place = (*_place(name), "table")
             faults.append(document.fault(place, f"the table {path}", f"below {listed(roots)}"))
     if faults:
         raise StudyError(faults, remedy="add the folder to `allowed_roots` of the profile")
@@ -149,7 +191,7 @@ def _pin(name: str, path: str, version: int | None, document: Document) -> Pin:
         hint = f"; did you mean {close!r}?" if close else ""
         raise SourceError(
             f"no Delta table at {path}{hint} (tables there: {listed(near) if near else 'none'})",
-            where=Where(document.file, document.line(("sources", name, "table")), table=name),
+            where=Where(document.file, document.line((*_place(name), "table")), table=name),
             remedy="check `table:` of the source; `causeway demo` writes the demo's tables",
         )
     return pin(name, path, version)
@@ -187,7 +229,12 @@ def _named_columns(
     study: Study, name: str
 ) -> Iterator[tuple[tuple[str, ...], str, tuple[str, ...]]]:
     """Place in the file, column and allowed types, for all that the study says of a source."""
-    source, place = study.sources[name], ("sources", name)
+    place = _place(name)
+    table = correction_tables(study).get(name)
+    if table is not None:
+        yield from _labelled_columns(table, place)
+        return
+    source = study.sources[name]
     if source.event_time:
         yield (*place, "event_time"), source.event_time, _TIMES
     for key in ("known_at", "watermark"):
@@ -202,6 +249,16 @@ def _named_columns(
             if aggregate.column is not None:
                 allowed = _NUMBERS if aggregate.function in ("sum", "avg") else ()
                 yield ("history", title, "columns", column), aggregate.column, allowed
+
+
+def _labelled_columns(
+    table: CalibrationTable | TrainingTable, place: tuple[str, ...]
+) -> Iterator[tuple[tuple[str, ...], str, tuple[str, ...]]]:
+    """Columns of a calibration, or of the rows that the predictor was trained on."""
+    for key, column in table.model_dump(exclude={"table", "version"}).items():
+        if column is not None:
+            numbers = key in ("prediction", "truth", "weight")
+            yield (*place, key), column, _NUMBERS if numbers else ()
 
 
 def _columns_of(expression: str) -> list[str]:

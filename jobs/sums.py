@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +12,7 @@ import pyarrow.dataset as ds
 
 from estimators.cells import CellSums, Moment
 from estimators.crossfit import Sums
+from estimators.debias.in_scores import CalibrationSums
 from estimators.inference import FamilySums
 from estimators.tallies import Tallies, Tally
 from estimators.units import Units
@@ -38,7 +39,33 @@ def cells_table(key: str, units: Units, sums: Sequence[Sums]) -> pa.Table:
         for each in sums
         for name, cells in each.cells.items()
     ]
+    parts += [
+        _calibration(key, units, each.rep, name, cells)
+        for each in sums
+        for name, found in each.calibration.items()
+        for cells in found
+    ]
     return pa.concat_tables(parts)
+
+
+def _calibration(
+    key: str, units: Units, rep: int, name: str | None, cells: CalibrationSums
+) -> pa.Table:
+    """A calibration's cells: no units, no weight, no fold of their own (written as 0)."""
+    n, width = cells.a.shape
+    value = None if name is None else units.groups[name].values[cells.group]
+    columns = [
+        _constant(key, n, pa.string()),
+        _constant(rep, n, pa.int32()),
+        _constant(0, n, pa.int32()),
+        pa.array(cells.cell, pa.string()),
+        _constant(name, n, pa.string()),
+        _constant(value, n, pa.string()),
+        _lists(np.tile(np.array(cells.effects, dtype=object), (n, 1)), pa.string()),
+        _lists(np.zeros((n, width), dtype=np.int64), pa.int64()),
+        *(_lists(each, DOUBLES.value_type) for each in (np.zeros((n, width)), cells.a, cells.b)),
+    ]
+    return pa.table(columns, names=CELLS.names)
 
 
 def _cells(key: str, units: Units, rep: int, name: str | None, cells: CellSums) -> pa.Table:
@@ -117,15 +144,16 @@ def scores_table(key: str, table: UnitTable, sums: Sequence[Sums]) -> pa.Table:
     return pa.concat_tables(parts)
 
 
-def read_tallies(record_root: str, key: str) -> Tallies:
-    """All tallies of a crossfit key."""
+def read_tallies(record_root: str, key: str, facts: Mapping[str, Any] | None = None) -> Tallies:
+    """All tallies of a crossfit key, with the facts of its gates."""
     rows = read_record(record_root, "tallies", ds.field("crossfit_key") == key).to_pylist()
     names = Tally.__dataclass_fields__
     return Tallies(
         [
             Tally(**{name: row[name] for name in names} | {"hist": tuple(row["hist"])})
             for row in rows
-        ]
+        ],
+        facts,
     )
 
 

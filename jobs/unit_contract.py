@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
 
-from conf.plan import feature_columns
+from conf.plan import feature_columns, outcome_columns
 from conf.study import Study
 from conf.windows import ALL, Span
 from estimators.errors import ContractError, Where
@@ -200,7 +200,9 @@ def _of_treatments(study: Study) -> Iterator[Promise]:
 
 
 def _of_outcomes(study: Study) -> Iterator[Promise]:
-    for name, outcome in study.outcomes.items():
+    columns = outcome_columns(study)
+    for outcome_name, outcome in study.outcomes.items():
+        name = columns[outcome_name]
         if outcome.missing == "error":
             yield Promise(
                 "missing_outcome", name, f"without the outcome {name}",

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
 
 from conf.document import Document, read_document
 from conf.names import listed, nearest
-from conf.plan import feature_columns
+from conf.plan import feature_columns, outcome_columns
 from conf.study import Study
 from estimators.errors import ContractError, Fault, StudyError, Where
 from jobs import maturity
@@ -150,7 +150,7 @@ def _check_columns(found: DataFrame, needed: list[str], report: Reporter) -> Non
 def _type_faults(study: Study, given: list[str], kinds: dict[str, str]) -> Iterator[str]:
     for name in given:
         kind = kinds[name.casefold()]
-        if name in study.treatments or name in study.outcomes:
+        if name in study.treatments or name in outcome_columns(study).values():
             if kind not in _NUMBERS:
                 yield f"{name} is of type {kind}; treatments and outcomes are numbers or booleans"
         elif name in study.covariates:

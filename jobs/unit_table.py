@@ -49,12 +49,16 @@ def read_units(
     profile: Profile,
 ) -> UnitTable:
     """Read the rows of a features key at its version, sorted by unit id."""
-    outcomes = sorted({each.outcome for each in effects})
+    sources = {each.outcome: each.source for each in effects}
+    outcomes = sorted(sources)
     treatments = sorted({each.treatment for each in effects})
     grouped = sorted({name for by in groupings(effects) for name in by})
     columns = dict.fromkeys(
-        ["unit_id", "cluster_id", "weight", "fold", *treatments, *outcomes, *covariates, *grouped]
-    )
+        [
+            "unit_id", "cluster_id", "weight", "fold", *treatments, *sources.values(), *covariates,
+            *grouped,
+        ]
+    )  # fmt: skip
     table = read(
         f"{profile.home}/{features.table}",
         list(columns),
@@ -68,7 +72,7 @@ def read_units(
     units = Units(
         _design(table, covariates, effects),
         {name: _doubles(table[name]) for name in treatments},
-        {name: _doubles(table[name]) for name in outcomes},
+        {name: _doubles(table[sources[name]]) for name in outcomes},
         _doubles(table["weight"]),
         _folds(table["fold"]),
         cell,

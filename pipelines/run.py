@@ -103,7 +103,8 @@ def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
     features = ledger.find(root, "features", features_key(study, resolved.span, pins))
     if features is None:
         return None
-    crossfit = ledger.find(root, "crossfit", crossfit_key(study, features.digest, place.device))
+    fitted = crossfit_key(study, features.digest, place.device, resolved.calibrations)
+    crossfit = ledger.find(root, "crossfit", fitted)
     if crossfit is None:
         return None
     estimate = ledger.find(root, "estimate", run_key(study, resolved.span, crossfit.key))

@@ -174,7 +174,7 @@ def _built(resolved: Resolved, place: Profile) -> bool:
 
 def _needs_ray(resolved: Resolved, built: Stage, place: Profile) -> bool:
     study = resolved.loaded.study
-    key = crossfit_key(study, built.digest, place.device)
+    key = crossfit_key(study, built.digest, place.device, resolved.calibrations)
     if ledger.find(place.record_root, "crossfit", key) is not None:
         return False
     return built.rows * study.folds.repetitions >= place.ray.inline_below

@@ -8,8 +8,9 @@ from conf.rules.checks import check_faults, gate_faults
 from conf.rules.columns import column_faults, leak_faults, name_faults
 from conf.rules.effects import effect_faults
 from conf.rules.learners import learner_faults
+from conf.rules.predicted import predicted_faults
 from conf.rules.reading import Parts
-from conf.rules.sources import history_faults, source_faults, sql_faults
+from conf.rules.sources import history_faults, source_faults, sql_faults, table_faults
 from conf.rules.time import time_faults
 from estimators.errors import Fault
 
@@ -17,6 +18,7 @@ Rule = Callable[[Parts], Iterable[Fault]]
 
 RULES: tuple[Rule, ...] = (
     source_faults,
+    table_faults,
     sql_faults,
     history_faults,
     time_faults,
@@ -25,6 +27,7 @@ RULES: tuple[Rule, ...] = (
     leak_faults,
     learner_faults,
     effect_faults,
+    predicted_faults,
     check_faults,
     gate_faults,
 )

@@ -15,6 +15,10 @@ from estimators.catalog import CHECKS, REVIEW_CHECKS, applies
 from estimators.errors import Fault, UsageError
 
 _GATED = CHECKS | REVIEW_CHECKS
+_OUTCOMES = {
+    "attrition": " whose outcome has `missing: drop`",
+    "correction": " whose outcome is `predicted`",
+}
 _METRICS = [f"{name}.{metric}" for name, check in _GATED.items() for metric in check.metrics]
 
 
@@ -67,6 +71,7 @@ def gate_faults(parts: Parts) -> Iterator[Fault]:
     doc = parts.doc
     given = {name for name, *_ in _entries(parts)} if "checks" in doc.data else set(ALL_CHECKS)
     asked = {nearest(name, CHECKS) or name for name in given}
+    asked |= {"correction"} if parts.predicts else set()  # always judged
     for pattern in doc.mapping("publish", "gates"):
         place = ("publish", "gates", pattern)
         matched = [effect for effect in parts.effects if _means(parts, pattern, effect)]
@@ -108,11 +113,14 @@ def _gate(
 
 def _applies(check: str, effect: PlannedEffect) -> bool:
     kind = effect.treatment_kind
-    return kind is None or applies(check, effect.method, kind, drops=effect.drops)
+    predicted = effect.correction is not None
+    return kind is None or applies(
+        check, effect.method, kind, drops=effect.drops, predicted=predicted
+    )
 
 
 def _takes(check: str) -> str:
     known = _GATED[check]
     methods = f" of {listed(known.methods)}" if known.methods else ""
-    missing = " whose outcome has `missing: drop`" if check == "attrition" else ""
+    missing = _OUTCOMES.get(check, "")
     return f"{check} on effects{methods} with a {' or '.join(known.treatments)} treatment{missing}"

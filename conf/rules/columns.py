@@ -14,6 +14,8 @@ from estimators.errors import Fault
 _ROLES = {"id": "unit_id", "time": "unit_time", "cluster": "cluster_id", "weight": "weight"}
 """Keys of `units`, and the column of the features table that each provides."""
 
+_PREDICTION = ("predicted", "column")
+
 _BEFORE = "columns known before the treatment, which do not contain it or the outcome"
 
 
@@ -30,12 +32,23 @@ def name_faults(parts: Parts) -> Iterator[Fault]:
     for place in (*places, *history):
         if not is_identifier(str(place[-1])):
             yield doc.fault(place, f"the name {place[-1]!r}", IDENTIFIER_RULE)
-    yield from _reserved(parts, [*(p for p in places if p[0] in sections[2:]), *history])
+    predictions: list[tuple[str, Place]] = [
+        (column, ("outcomes", name, *_PREDICTION))
+        for name, column in parts.outcome_columns.items()
+        if column != name
+    ]
+    for column, place in predictions:
+        if not is_identifier(column):
+            yield doc.fault(place, f"the name {column!r}", IDENTIFIER_RULE)
+    own = [p for p in places if p[0] in sections[2:]]
+    yield from _reserved(parts, [*own, *history], predictions)
     yield from _twice(parts, history)
 
 
-def _reserved(parts: Parts, places: list[Place]) -> Iterator[Fault]:
-    used = [(str(place[-1]), place) for place in places]
+def _reserved(
+    parts: Parts, places: list[Place], predictions: list[tuple[str, Place]]
+) -> Iterator[Fault]:
+    used = [*((str(place[-1]), place) for place in places), *predictions]
     used += [*parts.covariates, *((name, place) for name, place in _groups(parts))]
     rule = f"another name; the features table has its own {listed(FEATURES_RESERVED)}"
     for name, place in used:
@@ -83,7 +96,10 @@ def column_faults(parts: Parts) -> Iterator[Fault]:
         if (name := doc.text("units", key)) is not None
     ]
     wanted += [(name, ("treatments", name), every) for name in parts.treatments]
-    wanted += [(name, ("outcomes", name), unit) for name in parts.outcomes]
+    wanted += [
+        (column, ("outcomes", name) if column == name else ("outcomes", name, *_PREDICTION), unit)
+        for name, column in parts.outcome_columns.items()
+    ]
     wanted += [(name, place, every) for name, place in parts.covariates]
     wanted += [(name, place, every) for name, place in _groups(parts)]
     for name, place, columns in wanted:
@@ -109,6 +125,8 @@ def leak_faults(parts: Parts) -> Iterator[Fault]:
     """Covariates and groups that are a treatment or an outcome, or computed from one."""
     targets = [(name, "treatment") for name in parts.treatments]
     targets += [(name, "outcome") for name in parts.outcomes]
+    predictions = set(parts.outcome_columns.values()) - set(parts.outcomes)
+    targets += [(name, "outcome's prediction") for name in sorted(predictions)]
     roles = dict(targets)
     for name, place in (*parts.covariates, *_groups(parts)):
         kind = "covariate" if place[0] == "covariates" else "group"
@@ -127,7 +145,7 @@ def _revealed(
         return
     for target, role in targets:
         if target in columns and reveals(
-            columns[name], columns[target], target, outcome=role == "outcome"
+            columns[name], columns[target], target, outcome=role != "treatment"
         ):
             found = f"leak: the covariate {name!r} is the {role} {target!r} in other words"
             yield parts.doc.fault(place, found, _BEFORE)

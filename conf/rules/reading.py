@@ -8,18 +8,23 @@ from typing import Any
 
 from conf.document import Document, Place
 from conf.sql import UnitSql, read_unit_sql
-from estimators.catalog import METHODS
+from estimators.catalog import CORRECTIONS, METHODS, corrections_of
+from estimators.effects import model_name
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedEffect:
-    """One effect that an entry of `effects:` asks for; `drops` outcomes that are missing."""
+    """One effect that an entry of `effects:` asks for.
+
+    `drops` outcomes that are missing; `correction` is that of a predicted outcome.
+    """
 
     effect_id: str
     method: str
     treatment_kind: str | None
     drops: bool
     place: Place
+    correction: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +59,19 @@ class Parts:
         if self.sql is None or self.sql.columns is None:
             return None
         return list(self.sql.columns)
+
+    @property
+    def outcome_columns(self) -> dict[str, str]:
+        """The unit SQL's column of each outcome: its own name, or its prediction's."""
+        return {
+            name: self.doc.text("outcomes", name, "predicted", "column") or name
+            for name in self.outcomes
+        }
+
+    @property
+    def predicts(self) -> bool:
+        """Whether an outcome is a prediction."""
+        return any(self.doc.mapping("outcomes", name, "predicted") for name in self.outcomes)
 
     @property
     def windowed(self) -> bool:
@@ -103,6 +121,15 @@ def _history(doc: Document) -> dict[str, Place]:
     return found
 
 
+def _correct(doc: Document, outcome: str) -> str | None:
+    """The outcome's `correct`; None where it is no prediction."""
+    place = ("outcomes", outcome, "predicted")
+    if not doc.mapping(*place):
+        return None
+    given = doc.text(*place, "correct")
+    return given if given in (*CORRECTIONS, "none") else "auto"
+
+
 def _effects(
     doc: Document, treatments: Mapping[str, str | None], outcomes: Mapping[str, str | None]
 ) -> list[PlannedEffect]:
@@ -115,14 +142,16 @@ def _effects(
         estimand = entry.get("estimand") or METHODS[method].estimands[0]
         found += [
             PlannedEffect(
-                f"{method}.{estimand}.{treatment}.{outcome}",
+                f"{model_name(method, correction)}.{estimand}.{treatment}.{outcome}",
                 method,
                 kind,
                 doc.text("outcomes", outcome, "missing") not in (None, "error"),
                 place,
+                correction,
             )
             for treatment, kind in treatments.items()
             for outcome in outcomes
+            for correction in corrections_of(_correct(doc, outcome), method)
             if entry.get("treatment") in (None, treatment)
             and entry.get("outcome") in (None, outcome)
         ]

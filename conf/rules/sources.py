@@ -21,14 +21,7 @@ def source_faults(parts: Parts) -> Iterator[Fault]:
     doc = parts.doc
     for name in doc.mapping("sources"):
         place = ("sources", name)
-        table = doc.text(*place, "table")
-        if table is not None and not table.strip():
-            yield doc.fault((*place, "table"), "an empty path", "the path of a Delta table")
-        for key in _PLACEHOLDER.findall(table or ""):
-            if key != "lake":
-                found = f"the placeholder {{{key}}}"
-                close = "{lake}" if nearest(key, ["lake"]) else None
-                yield doc.fault((*place, "table"), found, "{lake}", close)
+        yield from _path(parts, place)
         event_time = doc.text(*place, "event_time")
         if event_time is not None and not is_identifier(event_time):
             found = f"the event_time {event_time!r}"
@@ -39,6 +32,25 @@ def source_faults(parts: Parts) -> Iterator[Fault]:
             sql = doc.text(*place, key)
             faults = read_expression(sql, clocks=key == "watermark") if sql is not None else ()
             yield from _at(parts, (*place, key), faults)
+
+
+def table_faults(parts: Parts) -> Iterator[Fault]:
+    """Paths of the tables that correct predicted outcomes."""
+    for outcome in parts.outcomes:
+        for key in ("calibration", "training"):
+            yield from _path(parts, ("outcomes", outcome, "predicted", key))
+
+
+def _path(parts: Parts, place: Place) -> Iterator[Fault]:
+    doc, at = parts.doc, (*place, "table")
+    table = doc.text(*at)
+    if table is not None and not table.strip():
+        yield doc.fault(at, "an empty path", "the path of a Delta table")
+    for key in _PLACEHOLDER.findall(table or ""):
+        if key != "lake":
+            found = f"the placeholder {{{key}}}"
+            close = "{lake}" if nearest(key, ["lake"]) else None
+            yield doc.fault(at, found, "{lake}", close)
 
 
 def sql_faults(parts: Parts) -> Iterator[Fault]:

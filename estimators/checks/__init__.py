@@ -6,7 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from estimators.catalog import CHECKS, applies
-from estimators.checks import attrition, balance, missingness, nuisance_quality, overlap
+from estimators.checks import (
+    attrition,
+    balance,
+    correction,
+    missingness,
+    nuisance_quality,
+    overlap,
+)
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
 from estimators.tallies import Fitted, Tallies, Tally
@@ -27,6 +34,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "attrition": Implementation(attrition.tallies_of, attrition.run),
     "missingness": Implementation(missingness.tallies_of, missingness.run),
     "nuisance_quality": Implementation(nuisance_quality.tallies_of, nuisance_quality.run),
+    "correction": Implementation(correction.tallies_of, correction.run),
 }
 
 
@@ -35,8 +43,11 @@ def applicable(effect: EffectSpec) -> list[str]:
     return [
         name
         for name in CHECKS
-        if applies(name, effect.method, effect.treatment_kind, drops=effect.drop_missing)
-    ]
+        if applies(
+            name, effect.method, effect.treatment_kind, drops=effect.drop_missing,
+            predicted=effect.correction is not None,
+        )
+    ]  # fmt: skip
 
 
 __all__ = ["IMPLEMENTATIONS", "Finding", "Implementation", "applicable"]
