@@ -31,6 +31,8 @@ from jobs.spark_faults import spark_faults
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+    from jobs.row_digest import RowDigest
+
 ROWS_A_FILE = 1_000_000
 _ATTEMPTS = 5
 _STEPS = 4
@@ -100,12 +102,11 @@ def build(resolved: Resolved, profile: Profile, progress: Progress = silent) -> 
     with spark_session(profile, "features") as spark, spark_faults(work.where):
         began = time.perf_counter()
         session = own_session(spark)
-        if committed_version(work.path, key) is None:  # else a crash kept it from the ledger
-            _write(session, work)
-        reach("features.before_ledger")
-        progress("features", 3, _STEPS, "digest of the rows")
-        stage = _described(session, work)
+        # Committed but not in the ledger: a crash came between the two.
+        crashed = committed_version(work.path, key) is not None
+        stage = _read_back(session, work) if crashed else _write(session, work)
         stage = replace(stage, seconds=time.perf_counter() - began)
+    reach("features.before_ledger")
     stage = _record(work, stage)
     progress("features", _STEPS, _STEPS, f"{stage.rows:,} rows")
     return stage
@@ -123,8 +124,9 @@ def _check_pins(resolved: Resolved) -> None:
             )
 
 
-def _write(session: SparkSession, work: _Work) -> None:
+def _write(session: SparkSession, work: _Work) -> Stage:
     from jobs.folds import with_folds
+    from jobs.row_digest import digest_rows
     from jobs.unit_contract import check_units
     from jobs.unit_rows import judge_watermarks, read_sources, unit_rows
 
@@ -135,21 +137,28 @@ def _write(session: SparkSession, work: _Work) -> None:
     try:
         work.progress("features", 1, _STEPS, "joining, looking back, checking")
         census = check_units(units, work.study, work.resolved.span)
-        work.progress("features", 2, _STEPS, "folds and commit")
+        work.progress("features", 2, _STEPS, "folds and digest")
         owner = "cluster_id" if work.study.units.cluster else "unit_id"
         rows = with_folds(units, owner, census.clusters, work.study.folds)
+        digest = digest_rows(rows.select(*_columns(work.study)))
+        work.progress("features", 3, _STEPS, "commit")
         _commit(_laid_out(rows, census.rows, work), work)
     finally:
         units.unpersist()
+    return _stage(work, digest, census.clusters)
+
+
+def _columns(study: Study) -> list[str]:
+    """Columns of the table under one key."""
+    reserved = [name for name in FEATURES_RESERVED if name != "features_key"]
+    return [*reserved, *feature_columns(study)]
 
 
 def _laid_out(rows: DataFrame, count: int, work: _Work) -> DataFrame:
     """The table's columns; files of about a million rows, sorted by unit."""
     from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
 
-    reserved = [name for name in FEATURES_RESERVED if name != "features_key"]
-    key = F.lit(work.key).alias("features_key")
-    chosen = rows.select(key, *reserved, *feature_columns(work.study))
+    chosen = rows.select(F.lit(work.key).alias("features_key"), *_columns(work.study))
     files = math.ceil(count / ROWS_A_FILE)
     parts = chosen.coalesce(1) if files == 1 else chosen.repartitionByRange(files, "unit_id")
     # The writer sorts by the partition column unless rows are sorted by it: then it keeps them.
@@ -193,30 +202,31 @@ def _changed_type(text: str, work: _Work) -> ContractError:
     )
 
 
-def _described(session: SparkSession, work: _Work) -> Stage:
-    """What is committed under the key, read back: its version, rows and digest."""
+def _read_back(session: SparkSession, work: _Work) -> Stage:
+    """The stage of rows that are committed already."""
     from jobs.row_digest import digest_rows
-    from jobs.unit_rows import looked_back
 
-    version = open_table(work.path).version()
-    table = session.read.format("delta").option("versionAsOf", version).load(work.path)
+    table = session.read.format("delta").load(work.path)
     rows = table.where(table["features_key"] == work.key)
-    reserved = [name for name in FEATURES_RESERVED if name != "features_key"]
-    found = digest_rows(rows.select(*reserved, *feature_columns(work.study)))
     owner = "cluster_id" if work.study.units.cluster else "unit_id"
-    history = looked_back(work.study)
+    clusters = rows.select(owner).distinct().count()
+    return _stage(work, digest_rows(rows.select(*_columns(work.study))), clusters)
+
+
+def _stage(work: _Work, found: RowDigest, clusters: int) -> Stage:
+    history = {name for each in work.study.history.values() for name in each.columns}
     detail = {
         "asserted": [name for name in work.study.covariates if name not in history],
         "history": [name for name in work.study.covariates if name in history],
         "window": work.resolved.span.label,
-        "clusters": rows.select(owner).distinct().count(),
+        "clusters": clusters,
     }
     return Stage(
         "features",
         "computed",
         work.key,
         work.table,
-        version,
+        open_table(work.path).version(),
         found.rows,
         0.0,
         found.digest,

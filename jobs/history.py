@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 TIME = "unit_time"
 _SUMS = ("count", "sum", "avg")
-_UNIT, _LEAVE, _ROWS = "__history_unit", "__history_leave", "__history_rows"
+_UNIT, _ROWS = "__history_unit", "__history_rows"
 _DIGITS = 38  # of Spark's widest DECIMAL
 _SMALL, _LARGE = 1e-6, 1e15
 
@@ -74,8 +74,19 @@ class Account:
         return f"{self.column}_broken"
 
 
+Bounds = Mapping[str, tuple[float, int] | None]
+"""Column, in lower case, to a bound of its absolute values and the number of rows, if known."""
+
+
 def with_history(
-    units: DataFrame, rows: DataFrame, history: History, source: Source, *, key: str, span: Span
+    units: DataFrame,
+    rows: DataFrame,
+    history: History,
+    source: Source,
+    *,
+    key: str,
+    span: Span,
+    bounds: Bounds,
 ) -> DataFrame:
     """Add the columns of one history to the units.
 
@@ -89,6 +100,8 @@ def with_history(
         The units' column that the history's `by` is compared with, as text.
     span
         The window: rows that cannot count for any unit of it are not read.
+    bounds
+        What is known of the columns; where nothing is, the rows are asked.
 
     Returns
     -------
@@ -101,7 +114,7 @@ def with_history(
     width = lookback // timedelta(microseconds=1)
     known = _known(rows, history, source, span, lookback)
     placed = units.withColumn(MOMENT, F.unix_micros(F.col(TIME))).withColumn(KEY, key_text(key))
-    summed = _with_sums(placed, known, aggregates, width)
+    summed = _with_sums(placed, known, aggregates, width, bounds)
     return with_extremes(summed, known, aggregates, width).drop(KEY, MOMENT)
 
 
@@ -132,12 +145,16 @@ def _number(rows: DataFrame, column: str) -> Column:
 
 
 def _with_sums(
-    placed: DataFrame, known: DataFrame, aggregates: Mapping[str, Aggregate], width: int
+    placed: DataFrame,
+    known: DataFrame,
+    aggregates: Mapping[str, Aggregate],
+    width: int,
+    bounds: Bounds,
 ) -> DataFrame:
     chosen = {name: each for name, each in aggregates.items() if each.function in _SUMS}
     if not chosen:
         return placed
-    accounts = _accounts(known, chosen)
+    accounts = _accounts(known, chosen, bounds)
     moves = _moves(known, accounts, width)
     units = placed.withColumn(_UNIT, F.lit(True))
     before = Window.partitionBy(KEY).orderBy(MOMENT).rangeBetween(Window.unboundedPreceding, -1)
@@ -152,25 +169,39 @@ def _columns(account: Account) -> Iterator[str]:
     yield from (account.count, account.total, account.broken)
 
 
-def _accounts(known: DataFrame, aggregates: Mapping[str, Aggregate]) -> dict[str, Account]:
-    """An account for each column, by its name; one look at the rows finds the scales."""
-    columns = sorted({value_name(each.column) for each in aggregates.values() if each.column})
-    accounts = {name: Account(name) for name in columns}
-    doubles = [name for name, kind in known.dtypes if name in columns and kind == "double"]
-    if doubles:
-        largest = [F.max(F.when(_finite(name), F.abs(F.col(name)))) for name in doubles]
-        rows, *found = known.agg(F.count(F.lit(1)), *largest).collect()[0]
-        for name, most in zip(doubles, found, strict=True):
-            accounts[name] = _account(name, most or 1.0, rows)
-    return accounts
+def _accounts(
+    known: DataFrame, aggregates: Mapping[str, Aggregate], bounds: Bounds
+) -> dict[str, Account]:
+    """An account for each column, by its name."""
+    parsed = {each.column.casefold() for each in aggregates.values() if each.column}
+    kinds = dict(known.dtypes)
+    doubles = {column for column in parsed if kinds[value_name(column)] == "double"}
+    found = {column: bounds.get(column) for column in doubles}
+    found |= _looked_up(known, sorted(column for column in doubles if found[column] is None))
+    return {
+        value_name(column): _account(value_name(column), found.get(column))
+        for column in sorted(parsed)
+    }
 
 
-def _account(name: str, most: float, rows: int) -> Account:
-    """The account of a column whose largest magnitude is `most`.
+def _looked_up(known: DataFrame, columns: list[str]) -> dict[str, tuple[float, int] | None]:
+    if not columns:
+        return {}
+    names = [value_name(column) for column in columns]
+    largest = [F.max(F.when(_finite(name), F.abs(F.col(name)))) for name in names]
+    rows, *found = known.agg(F.count(F.lit(1)), *largest).collect()[0]
+    return {column: (most or 0.0, rows) for column, most in zip(columns, found, strict=True)}
+
+
+def _account(name: str, bound: tuple[float, int] | None) -> Account:
+    """The account of a column, of whole numbers where there is no bound.
 
     Of 38 digits the leading ones hold the sum of all rows, so what is cut at the last place lies
     far below the precision of a double.
     """
+    if bound is None:
+        return Account(name)
+    most, rows = bound[0] or 1.0, bound[1]
     usual = _SMALL <= most <= _LARGE
     unit = 1.0 if usual else 2.0 ** min(max(math.floor(math.log2(most)), -1000), 1000)
     leading = math.ceil(math.log10(most / unit) + math.log10(max(rows, 1))) + 2
@@ -194,12 +225,13 @@ def _moves(known: DataFrame, accounts: Mapping[str, Account], width: int) -> Dat
         for each in accounts.values()
         for name, column in _counted(each, kinds[each.column])
     ]
-    entered = known.where(enter < leave).select(
-        KEY, enter.alias(MOMENT), leave.alias(_LEAVE), F.lit(1).alias(_ROWS), *counted
-    )
-    taken_back = [(-F.col(name)).alias(name) for name in entered.columns[3:]]
-    left = entered.select(KEY, F.col(_LEAVE).alias(MOMENT), *taken_back)
-    return entered.drop(_LEAVE).unionByName(left)
+    plus = [F.lit(1).alias(_ROWS), *counted]
+    names = [_ROWS, *(name for each in accounts.values() for name in _columns(each))]
+    minus = [(-column).alias(name) for name, column in zip(names, plus, strict=True)]
+    entered = F.struct(enter.alias(MOMENT), *plus)
+    left = F.struct(leave.alias(MOMENT), *minus)
+    # One pass over the source: a union of two would read it twice.
+    return known.where(enter < leave).select(KEY, F.inline(F.array(entered, left)))
 
 
 def _counted(account: Account, kind: str) -> Iterator[tuple[str, Column]]:
@@ -207,13 +239,13 @@ def _counted(account: Account, kind: str) -> Iterator[tuple[str, Column]]:
     value = F.col(account.column)
     finite = _finite(account.column) if kind == "double" else value.isNotNull()
     yield account.count, F.when(value.isNotNull(), 1)
-    yield account.broken, F.when(value.isNotNull() & ~finite, 1)
-    if kind not in ("double", "bigint"):  # only counted
+    if kind in ("double", "bigint"):
+        scaled = value / F.lit(account.unit) if account.unit != 1 else value
+        digits = scaled.cast(f"decimal({_DIGITS},{account.scale})")
+        yield account.total, F.when(finite, digits)
+    else:  # only counted
         yield account.total, F.lit(0).cast("bigint")
-        return
-    scaled = value / F.lit(account.unit) if account.unit != 1 else value
-    digits = scaled.cast(f"decimal({_DIGITS},{account.scale})")
-    yield account.total, F.when(finite, digits)
+    yield account.broken, F.when(value.isNotNull() & ~finite, 1)
 
 
 def _aggregate(aggregate: Aggregate, accounts: Mapping[str, Account]) -> Column:

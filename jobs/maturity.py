@@ -8,17 +8,16 @@ statistics; any other expression needs Spark and is judged by the features stage
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
-import pyarrow as pa
 import sqlglot
-from deltalake import DeltaTable
 from sqlglot import exp
 
 from conf.study import Source, Study
 from conf.windows import ALL, Span, duration
 from estimators.errors import NotMatureError, Where
-from jobs.lake import Pin, open_table
+from jobs.lake import Pin
+from jobs.statistics import latest
 
 
 def ready_at(study: Study, span: Span) -> datetime:
@@ -107,25 +106,7 @@ def statistic(watermark: str, pin: Pin) -> tuple[bool, datetime | None]:
     tree = sqlglot.parse_one(watermark, dialect="spark")
     if not isinstance(tree, exp.Max) or not isinstance(tree.this, exp.Column) or tree.expressions:
         return False, None
-    table = open_table(pin.path, pin.version)
-    if "deletionVectors" in (table.protocol().reader_features or []):
-        return False, None  # a deleted row may have been the last
-    return _maximum(table, tree.this.name)
-
-
-def _maximum(table: DeltaTable, column: str) -> tuple[bool, datetime | None]:
-    files = pa.table(table.get_add_actions(flatten=True))
-    if files.num_rows == 0:
-        return True, None
-    names = {name.casefold(): name for name in files.column_names}
-    name = names.get(f"max.{column}".casefold())
-    largest = files[name].to_pylist() if name else [None]
-    times = [_utc(value) for value in largest if isinstance(value, datetime)]
-    return (True, max(times)) if len(times) == len(largest) else (False, None)
-
-
-def _utc(moment: datetime) -> datetime:
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return latest(pin, tree.this.name)
 
 
 def _shown(moment: datetime) -> str:

@@ -66,14 +66,16 @@ def check_units(units: DataFrame, study: Study, span: Span) -> Census:
         With the code of the first broken promise and all of them in its message.
     """
     promises = list(_promises(units, study, span))
-    owner = "cluster_id" if study.units.cluster else "unit_id"
+    distinct = [F.count_distinct("unit_id"), F.count("unit_id")]
+    if study.units.cluster:
+        distinct.append(F.count_distinct("cluster_id"))
     counts = [F.count(F.when(each.broken, True)) for each in promises]
-    rows, clusters, *broken = units.agg(
-        F.count(F.lit(1)), F.count_distinct(F.col(owner)), *counts
-    ).collect()[0]
+    rows, *found = units.agg(F.count(F.lit(1)), *distinct, *counts).collect()[0]
     if not rows:
         _raise([_empty(span)], span)
-    breaches = [*_duplicates(units)]
+    ids, with_id, broken = found[0], found[1], found[len(distinct) :]
+    clusters = found[2] if study.units.cluster else ids
+    breaches = [_duplicates(units)] if ids < with_id else []
     for promise, count in zip(promises, broken, strict=True):
         if count:
             breaches.append(_breach(units, promise, count))
@@ -106,18 +108,17 @@ def _empty(span: Span) -> Breach:
     )
 
 
-def _duplicates(units: DataFrame) -> Iterator[Breach]:
+def _duplicates(units: DataFrame) -> Breach:
     twice = units.groupBy("unit_id").count().where("count > 1 AND unit_id IS NOT NULL")
     ids, rows = twice.agg(F.count(F.lit(1)), F.sum("count")).collect()[0]
-    if ids:
-        found = twice.select("unit_id").orderBy("unit_id").limit(_EXAMPLES).collect()
-        yield Breach(
-            "duplicate_ids",
-            None,
-            f"{ids} unit ids stand in {rows} rows",
-            "select one row a unit: a join of the unit SQL may multiply rows",
-            tuple(row[0] for row in found),
-        )
+    found = twice.select("unit_id").orderBy("unit_id").limit(_EXAMPLES).collect()
+    return Breach(
+        "duplicate_ids",
+        None,
+        f"{ids} unit {'id stands' if ids == 1 else 'ids stand'} in {rows} rows",
+        "select one row a unit: a join of the unit SQL may multiply rows",
+        tuple(row[0] for row in found),
+    )
 
 
 def _breach(units: DataFrame, promise: Promise, count: int) -> Breach:

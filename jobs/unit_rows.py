@@ -10,14 +10,17 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
 
 from conf.document import Document, read_document
+from conf.history import parse_aggregate
 from conf.names import listed, nearest
 from conf.plan import feature_columns, outcome_columns
-from conf.study import Study
+from conf.study import History, Study
 from estimators.errors import ContractError, Fault, StudyError, Where
 from jobs import maturity
-from jobs.history import TIME, with_history
+from jobs.history import TIME, Bounds, with_history
+from jobs.lake import Pin
 from jobs.resolve import Resolved
 from jobs.spark_faults import spark_faults
+from jobs.statistics import magnitude
 from jobs.unit_sql import guarded
 
 if TYPE_CHECKING:
@@ -117,9 +120,22 @@ def unit_rows(session: SparkSession, resolved: Resolved) -> DataFrame:
             place = reporter(resolved, "sources", history.source, "known_at")
             query = _select(source.known_at, "known_at", history.source)
             guarded(session, query, [history.source], place)
-        rows = session.table(history.source)
-        units = with_history(units, rows, history, source, key=_key(title), span=span)
+        units = with_history(
+            units,
+            session.table(history.source),
+            history,
+            source,
+            key=_key(title),
+            span=span,
+            bounds=_bounds(history, resolved.pins[history.source]),
+        )
     return units.select("unit_id", "cluster_id", TIME, "weight", *feature_columns(study))
+
+
+def _bounds(history: History, pin: Pin) -> Bounds:
+    parsed = (parse_aggregate(text) for text in history.columns.values())
+    columns = {each.column for each in parsed if each.column and each.function in ("sum", "avg")}
+    return {column.casefold(): magnitude(pin, column) for column in sorted(columns)}
 
 
 def looked_back(study: Study) -> set[str]:

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +14,8 @@ from conf.windows import ALL, Span
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from jobs.history import Bounds
 
 pytestmark = pytest.mark.engines
 
@@ -45,6 +48,7 @@ def looked_back(
     columns: Mapping[str, str] = COLUMNS,
     span: Span = ALL,
     partitions: int = 2,
+    bounds: Bounds = MappingProxyType({}),
 ) -> dict[str, dict[str, Any]]:
     from jobs.history import with_history
 
@@ -59,6 +63,7 @@ def looked_back(
         source,
         key="who",
         span=span,
+        bounds=bounds,
     )
     return {row["unit"]: row for row in found.toArrow().to_pylist()}
 
@@ -189,6 +194,14 @@ def test_sums_keep_a_doubles_precision_at_any_magnitude(spark: SparkSession, siz
     found = looked_back(spark, [("u", "a", NOON)], rows, columns=only)["u"]
     assert found["sum_x"] == pytest.approx(sum(values), rel=1e-14)
     assert found["avg_x"] == pytest.approx(sum(values) / 4, rel=1e-14)
+
+
+def test_bounds_from_statistics_give_the_same_sums(spark: SparkSession) -> None:
+    units, rows = drawn(200)
+    only = {"sum_x": "sum(x)", "avg_x": "avg(x)"}
+    asked = looked_back(spark, units, rows, columns=only)
+    given = looked_back(spark, units, rows, columns=only, bounds={"x": (4321.5, 5000)})
+    assert asked == given
 
 
 def test_a_value_that_has_left_leaves_nothing_behind(spark: SparkSession) -> None:
