@@ -71,7 +71,11 @@ def session_members(session: int) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("how", "when"), [(signal.SIGINT, "features 0"), (signal.SIGTERM, "crossfit 0")]
+    ("how", "when"),
+    [
+        pytest.param(signal.SIGINT, "features 0", marks=pytest.mark.slow),
+        (signal.SIGTERM, "crossfit 0"),
+    ],
 )
 def test_an_interrupted_run_is_130_and_goes_on_later(
     tmp_path: Path,

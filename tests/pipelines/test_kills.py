@@ -22,7 +22,7 @@ pytestmark = pytest.mark.engines
 
 JOBS = Path(__file__).parents[2] / "jobs"
 TABLES = ("effects", "checks", "stages", "cells", "moments", "tallies", "scores")
-QUICK = ("features.before_ledger", "crossfit.after_cells", "register.between_children")
+QUICK = ("crossfit.after_cells", "register.between_children")
 POINTS = (
     "features.before_ledger",
     *(f"crossfit.{when}_{name}" for when in ("before", "after") for name in TABLES[3:]),
