@@ -48,6 +48,15 @@ class Retention(Section):
     )
 
 
+class Prefect(Section):
+    """Where `causeway deploy` puts schedules: a work pool with a queue for each kind of work."""
+
+    work_pool: str = "causeway"
+    queue: str = Field("scheduled", description="Scheduled runs; before backfills.")
+    backfill_queue: str = "backfills"
+    running: int = Field(1, ge=1, description="Flows of the pool that run at a time.")
+
+
 class Profile(Section):
     """A place to run."""
 
@@ -58,6 +67,7 @@ class Profile(Section):
     engines: Literal["sequential", "together"] = "sequential"
     spark: Spark = Spark()
     ray: Ray = Ray()
+    prefect: Prefect = Prefect()
     device: Literal["cpu", "cuda"] = "cpu"
     mlflow_uri: str = "sqlite:///{home}/mlflow/mlflow.db"
     scores_max_rows: int = Field(1_000_000, ge=0)

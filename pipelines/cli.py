@@ -289,6 +289,28 @@ def effects(study: str, window: str | None, profile: str | None, as_json: bool) 
 
 
 @root.command(
+    short_help="Put the studies' schedules on a Prefect server.",
+    epilog="\b\nExample:\n  PREFECT_API_URL=http://127.0.0.1:4200/api causeway deploy rain_delays",
+)
+@click.argument("studies", nargs=-1, required=True)
+@_profile
+@_json
+def deploy(studies: tuple[str, ...], profile: str | None, as_json: bool) -> None:
+    """Create or update Prefect deployments: each study's schedule, and a form for its backfills.
+
+    The work pool, its queues and their limits are made too. cron and Airflow need no server.
+    """
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines.deploy import deploy as create
+
+        return create(studies, load_profile(profile), profile)
+
+    answer("causeway.deploy/1", as_json, body)
+
+
+@root.command(
     short_help="Compute a recorded run again and compare.",
     epilog="\b\nExample:\n  causeway reproduce 41fdbf068e75...   (64 digits, see effects --json)",
 )
