@@ -203,9 +203,7 @@ def _scan(
     table: DeltaTable, columns: Sequence[str] | None, where: ds.Expression | None
 ) -> pa.Table:
     try:
-        return table.to_pyarrow_dataset().to_table(
-            columns=list(columns) if columns is not None else None, filter=where
-        )
+        return scan(table.to_pyarrow_dataset(), columns, where)
     except FileNotFoundError as error:
         raise SourceError(
             "files of this version are no longer there",
@@ -214,6 +212,30 @@ def _scan(
             remedy="they were removed by a vacuum or an erasure: `causeway maintain` lists both;"
             " read a version that exists",
         ) from error
+
+
+def scan(
+    data: ds.Dataset, columns: Sequence[str] | None = None, where: ds.Expression | None = None
+) -> pa.Table:
+    """Read a dataset, files with string views among them.
+
+    delta-rs writes such files when it deletes or updates; Arrow has no comparison of a string view
+    with a string, so their rows are filtered after they were read.
+    """
+    names = list(columns) if columns is not None else None
+    try:
+        return data.to_table(columns=names, filter=where)
+    except pa.ArrowNotImplementedError:
+        parts = [_fragment(each, data.schema, where) for each in data.get_fragments()]
+    found = pa.concat_tables(parts)
+    return found if names is None else found.select(names)
+
+
+def _fragment(part: ds.Fragment, schema: pa.Schema, where: ds.Expression | None) -> pa.Table:
+    if not any(pa.types.is_string_view(each.type) for each in part.physical_schema):
+        return part.to_table(schema=schema, filter=where)
+    rows = part.to_table(schema=schema).cast(schema)
+    return rows if where is None else rows.filter(where)
 
 
 def read_record(
