@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -46,17 +47,11 @@ class Estimates:
 
 
 def split(layout: Layout, rows: Rows) -> tuple[Sequence[int], Callable[[int], Rows]]:
-    """Buckets of rows in memory, and how to read one: sorted once, copied bucket by bucket."""
-    bucket = layout.buckets(rows.place)
-    order = np.lexsort((rows.unit, rows.fold, bucket))
-    found, starts = np.unique(bucket[order], return_index=True)
-    bounds = dict(zip(found.tolist(), zip(starts, [*starts[1:], rows.n], strict=True), strict=True))
-
-    def read(each: int) -> Rows:
-        start, stop = bounds[each]
-        return rows.take(order[start:stop])
-
-    return found.tolist(), read
+    """Buckets of rows in memory, and how to read one: sorted and copied once, then cut."""
+    ordered = rows.in_order(rows.fold, layout.buckets(rows.place))
+    found, starts = np.unique(layout.buckets(ordered.place), return_index=True)
+    bounds = dict(zip(found.tolist(), pairwise([*starts.tolist(), rows.n]), strict=True))
+    return found.tolist(), lambda bucket: ordered.take(slice(*bounds[bucket]))
 
 
 def first_pass(
