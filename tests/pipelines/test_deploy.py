@@ -63,6 +63,17 @@ def test_due_is_what_is_over_and_not_recorded(
     assert [each.label for each in found] == expected
 
 
+def test_of_the_windows_without_data_only_the_first_is_asked_for(tmp_path: Path) -> None:
+    from jobs.resolve import pin_sources
+    from pipelines.scheduled import to_first_immature
+
+    prebuilt.write_lake(tmp_path)
+    loaded = load_study(str(prebuilt.write_study(tmp_path)))
+    spans = split("2024-02", "2024-09", loaded.study.window)
+    found = to_first_immature(loaded.study, spans, pin_sources(loaded, prebuilt.place(tmp_path)))
+    assert [each.label for each in found] == ["2024-02", "2024-03", "2024-04"]
+
+
 def test_without_a_server_it_says_how_to_name_one(here: Causeway, tmp_path: Path) -> None:
     study = prebuilt.write_study(tmp_path, prebuilt.STUDY + SCHEDULE)
     ran = here("deploy", str(study), "--json")
@@ -115,8 +126,8 @@ def test_a_real_server_has_the_schedule_and_a_real_worker_runs_what_is_due(
     ran = asyncio.run(_run(scheduled.id, home, prefect_server, tmp_path))
     windows = {row["window_start"].month for row in read_record(place.record_root, "effects")
                .to_pylist()}  # fmt: skip
-    assert windows == {2, 3}, "what was over and not recorded, as far as there are data"
-    assert ran.state.name == "NotMature", "months up to now have no data yet, and it says so"
+    assert windows == {2, 3}, "what was over and not recorded"
+    assert ran.state.name == "NotMature", "April has no data yet, and it says so"
 
 
 async def _created() -> tuple[Any, ...]:
