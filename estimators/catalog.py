@@ -195,6 +195,10 @@ CHECKS: dict[str, Check] = {
             "slope": Metric("slope of prediction on truth", ">= 0.2"),
             "slope_ratio": Metric("that slope over its standard error", ">= 5"),
             "labelled": Metric("labelled rows, smallest over the arms"),
+            "likeness_p": Metric(
+                "p-value of labelled rows' predictions differing by arm as the trial's do",
+                ">= 0.05",
+            ),
         },
         treatments=("binary", "continuous"),
     ),

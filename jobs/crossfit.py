@@ -14,7 +14,7 @@ from conf.keys import crossfit_key, numerics_label, platform_label
 from conf.plan import effect_specs
 from conf.profile import Profile
 from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
-from estimators.debias.choice import choose
+from estimators.debias.choice import choose, likeness
 from estimators.errors import NotEstimableError, Where
 from jobs import ledger
 from jobs.calibrations import read_predicted
@@ -67,6 +67,8 @@ def run(
     if not work.effects:
         raise _nothing_estimable(resolved, work)
     sums = _fit(table, work, study.folds.salt, profile, progress)
+    if facts:
+        facts["likeness"] = likeness(units, work.effects, sums[0], corrections)
     tables = _tables(key, table, sums, profile)
     stage = Stage(
         "crossfit",

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from jobs import wording
+from jobs.corrected import corrected
 from jobs.diagnostics import balance, missing, overlap
 from jobs.drawing import BLUE, FAINT, INK, QUIET, SERIES, png, rows_axis, sheet, style
 from jobs.evidence import Evidence, RecordedWindow
@@ -36,6 +37,7 @@ def draw(evidence: Evidence) -> dict[str, bytes]:
             "figures/overlap.png": overlap(evidence),
             **balance(evidence),
             "figures/missing.png": missing(evidence),
+            **corrected(evidence),
         }
         return {path: png(figure) for path, figure in found.items() if figure is not None}
 

@@ -14,7 +14,9 @@ import pyarrow.dataset as ds
 from jobs.contracts import STAGES
 from jobs.lake import append_once, read_record
 
-StageName = Literal["resolve", "features", "crossfit", "estimate", "register"]
+StageName = Literal[
+    "resolve", "features", "crossfit", "estimate", "register", "publish_map", "deconfound"
+]
 Status = Literal["computed", "reused", "not_run"]
 
 

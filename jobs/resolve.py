@@ -20,7 +20,7 @@ from conf.plan import correction_tables
 from conf.profile import Profile
 from conf.study import CalibrationTable, Source, Study, TrainingTable
 from conf.windows import Span, duration
-from estimators.errors import ContractError, Fault, SourceError, StudyError, Where
+from estimators.errors import ContractError, Fault, SourceError, StudyError, UsageError, Where
 from jobs.lake import Pin, exists, open_table, pin
 from jobs.maturity import check_recorded
 
@@ -165,6 +165,25 @@ def _paths(tables: Mapping[str, Table], profile: Profile, document: Document) ->
     if faults:
         raise StudyError(faults, remedy="add the folder to `allowed_roots` of the profile")
     return paths
+
+
+def within_roots(table: str, profile: Profile) -> str:
+    """Absolute path or URI of a table that a stage is given; it must lie under an allowed root.
+
+    Raises
+    ------
+    UsageError
+        ``outside_roots``.
+    """
+    roots = [profile.lake_root, *(_filled(root, profile) for root in profile.allowed_roots)]
+    path = absolute(_filled(table, profile))
+    if not any(_below(path, absolute(root)) for root in roots):
+        raise UsageError(
+            f"the table {path} is not below {listed(roots)}",
+            code="outside_roots",
+            remedy="add the folder to `allowed_roots` of the profile",
+        )
+    return path
 
 
 def _filled(path: str, profile: Profile) -> str:

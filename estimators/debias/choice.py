@@ -7,11 +7,13 @@ are estimated. A correction that a study insists on is applied, with its gate be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.crossfit import Sums
 from estimators.debias.calibration import Calibration
 from estimators.debias.correction import count_outside
 from estimators.debias.density import log_density
@@ -21,6 +23,7 @@ from estimators.debias.in_study import (
     Corrections,
     Power,
     Predicted,
+    arm_difference,
     arms_of,
     facts_key,
     power_of,
@@ -33,6 +36,7 @@ from estimators.debias.tweedie import TweedieCorrection
 from estimators.effects import EffectSpec
 from estimators.errors import ContractError, Where
 from estimators.learners import seed_of
+from estimators.sums import sum_by
 from estimators.tallies import Tally
 from estimators.units import Units
 
@@ -155,6 +159,42 @@ def _facts(units: Units, predicted: Predicted, gate: Gate, power: Power | None) 
         else {"lam": power.lam, "shift": power.shift, "se": float(np.sqrt(power.variance))},
         "picture": _picture(calibration, tweedie),
     }
+
+
+def likeness(
+    units: Units, effects: Sequence[EffectSpec], sums: Sums, corrections: Corrections
+) -> dict[str, dict[str, float]]:
+    """Whether labelled rows are like the trial, as far as predictions show it; by effect of PPI.
+
+    Labelled rows have no covariates, so that a confounded choice of treatment among them enters
+    PPI's shift. It then enters the difference of their *predictions* too, which the trial knows
+    adjusted: the two must agree.
+
+    Returns
+    -------
+    dict
+        ``{"gap": labelled less adjusted difference of predictions, "se": its standard error}``.
+    """
+    scores = {each.effect_id: each for each in sums.scores}
+    found = {}
+    for effect in effects:
+        plain = replace(effect, correction="none").effect_id
+        if effect.correction != "ppi" or plain not in scores:
+            continue
+        calibration = corrections.predicted[effect.outcome].calibration
+        arms = arms_of(calibration)
+        assert arms is not None  # noqa: S101  else PPI was refused
+        there, spread = arm_difference(calibration, arms, calibration.prediction)
+        each = scores[plain]
+        total = float(units.weight @ each.psi_a)
+        theta = -float(units.weight @ each.psi_b) / total
+        phi = units.weight * (each.psi_a * theta + each.psi_b) / total
+        if units.cluster is not None and units.clusters is not None:
+            phi = sum_by(units.cluster, phi, units.clusters)
+        found[effect.effect_id] = {
+            "gap": there - theta, "se": float(np.sqrt(spread + phi @ phi))
+        }  # fmt: skip
+    return found
 
 
 def _outside(prediction: Doubles, fitted: Mapping[str, Any]) -> dict[str, float]:

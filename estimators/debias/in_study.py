@@ -196,7 +196,8 @@ def power_of(
         )  # fmt: skip
         unlabelled.append(sums(f[inside], weight=units.weight[inside]))
     weight = common_lam(labelled, unlabelled) if lam is None else lam
-    shift, variance = _rectifier(calibration, rows, weight)
+    residual = calibration.truth - weight * calibration.prediction
+    shift, variance = arm_difference(calibration, rows, residual)
     return Power(
         weight, shift, variance, (labelled[0], labelled[1]), (unlabelled[0], unlabelled[1])
     )
@@ -222,18 +223,17 @@ def common_lam(labelled: Sequence[Sums], unlabelled: Sequence[Sums]) -> float:
     return float(np.clip(top / bottom, 0.0, 1.0)) if bottom > 0.0 else 0.0
 
 
-def _rectifier(
-    calibration: Calibration, rows: tuple[NDArray[np.bool_], NDArray[np.bool_]], lam: float
+def arm_difference(
+    calibration: Calibration, rows: tuple[NDArray[np.bool_], NDArray[np.bool_]], values: Doubles
 ) -> tuple[float, float]:
-    """Difference of the arms' weighted means of Y - lam f, and its variance by cluster (HC0)."""
-    residual = calibration.truth - lam * calibration.prediction
+    """Treated less control in labelled rows' weighted means, and its variance by cluster (HC0)."""
     shift, share = 0.0, np.zeros(calibration.n)
     for sign, chosen in zip((-1.0, 1.0), rows, strict=True):
         weight = np.where(chosen, calibration.weight, 0.0)
         weight = weight / weight.sum()
-        mean = float(weight @ residual)
+        mean = float(weight @ values)
         shift += sign * mean
-        share += sign * weight * (residual - mean)
+        share += sign * weight * (values - mean)
     cluster = calibration.clusters()
     by_cluster = sum_by(cluster, share, int(cluster.max()) + 1)
     return shift, float(by_cluster @ by_cluster)
