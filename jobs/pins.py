@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import accumulate
 from typing import Any, Literal
 
@@ -155,7 +156,7 @@ def _first_ready(study: Study, span: Span, pin: Pin, known: Sequence[Version]) -
         if watermark is None:
             return version.committed_at >= ready
         at = Pin(pin.name, pin.path, pin.table_id, version.number, version.committed_at)
-        found, moment = statistic(watermark, at)
+        found, moment = _statistic(watermark, at)
         # What only Spark can evaluate is judged when the features are built.
         return version.committed_at >= ready if not found else bool(moment and moment >= ready)
 
@@ -175,6 +176,11 @@ def _first_ready(study: Study, span: Span, pin: Pin, known: Sequence[Version]) -
             remedy="`--pin now` computes the window on the newest versions",
         )
     return first
+
+
+@lru_cache(maxsize=4096)  # a version never changes, and every window of a backfill asks
+def _statistic(watermark: str, pin: Pin) -> tuple[bool, datetime | None]:
+    return statistic(watermark, pin)
 
 
 def _newest_at(known: Sequence[Version], moment: datetime) -> int:
