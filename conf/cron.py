@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 _MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
@@ -78,4 +80,42 @@ def cron_fault(text: str) -> tuple[str, str] | None:
     longest = max(_LONGEST[month - 1] for month in months)
     if parts[4] == "*" and min(days) > longest:
         return f"the cron {text!r} never falls due", f"a day up to {longest} in these months"
+    return None
+
+
+_LOOK_BACK = 366 * 8
+"""Days: 29 February comes again within them."""
+
+
+def last_fire(text: str, zone: ZoneInfo, moment: datetime) -> datetime | None:
+    """The last time at which a valid cron expression fell due, up to `moment`; in UTC.
+
+    Where both the day of the month and of the week are restricted either will do, as in cron.
+    Times that clocks skip fall due at the moment of the change.
+    """
+    parts = text.split()
+    minutes, hours, days, months, weekdays = (
+        each.values(part) or set() for part, each in zip(parts, _FIELDS, strict=True)
+    )
+    weekdays = {number % 7 for number in weekdays}
+    either = parts[2] != "*" and parts[4] != "*"
+
+    def falls(day: date) -> bool:
+        of_month, of_week = day.day in days, day.isoweekday() % 7 in weekdays
+        chosen = (of_month or of_week) if either else (of_month and of_week)
+        return day.month in months and chosen
+
+    today = moment.astimezone(zone).date()
+    for back in range(_LOOK_BACK):
+        day = today - timedelta(days=back)
+        if not falls(day):
+            continue
+        times = (
+            datetime(day.year, day.month, day.day, hour, minute, tzinfo=zone).astimezone(UTC)
+            for hour in hours
+            for minute in minutes
+        )
+        before = [each for each in times if each <= moment]
+        if before:
+            return max(before)
     return None

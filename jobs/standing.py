@@ -169,7 +169,7 @@ class Register:
         """The row of a run that need not be its window's current one."""
         where = (ds.field("run_key") == run_key) & (ds.field("effect_id") == effect_id)
         found = read_record(self.record_root, "effects", where, _EFFECTS).to_pylist()
-        return found[0] if found else None
+        return dict(found[0], sources=dict(found[0]["sources"])) if found else None
 
     def judged(self, row: Row, champion: Row | None) -> Judged:
         """Judge a run of an effect, against a champion where there is another."""

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 from conf.profile import Profile
 from estimators.errors import PlatformError, Where
@@ -57,6 +58,7 @@ def store(profile: Profile) -> Iterator[MlflowClient]:
 def _client(profile: Profile) -> MlflowClient:
     from mlflow import MlflowClient  # 2 s to load, which `ui` saves
     from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
 
     for name in ("mlflow", "alembic"):  # the first migration logs forty steps
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -68,15 +70,23 @@ def _client(profile: Profile) -> MlflowClient:
             tracking_uri=profile.mlflow_address, registry_uri=profile.mlflow_address
         )
         client.search_experiments(max_results=1)
-    except (MlflowException, OSError) as error:
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        shown = str(file or without_password(profile.mlflow_address))
+        reason = str(error).replace(profile.mlflow_address, shown)
         raise PlatformError(
-            f"the MLflow store cannot be opened: {error}",
+            f"the MLflow store cannot be opened: {reason}",
             code="mlflow_store",
-            where=Where(file=str(file or profile.mlflow_address)),
+            where=Where(file=shown),
             remedy="check `mlflow_uri` of the profile, and that the disk is not full",
         ) from error
     relocate(profile)
     return client
+
+
+def without_password(address: str) -> str:
+    """An address as it may be shown: without user and password."""
+    parts = urlsplit(address)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def relocate(profile: Profile) -> int:

@@ -289,6 +289,77 @@ def effects(study: str, window: str | None, profile: str | None, as_json: bool) 
 
 
 @root.command(
+    short_help="Candidate beside champion; promote or reject.",
+    epilog="\b\nExamples:\n  causeway review rain_delays\n"
+    "  causeway review rain_delays --promote irm.ate.rain.dep_delay --reviewer Ada"
+    " --reason 'all checks pass'",
+)
+@_study
+@click.option("--promote", multiple=True, metavar="EFFECT", help="Make it the champion.")
+@click.option("--reject", multiple=True, metavar="EFFECT", help="It stands for decision no more.")
+@click.option("--window", help="The run of this window, not the candidate.")
+@click.option("--run", metavar="RUN_KEY", help="The run of this key (8 digits or more).")
+@click.option("--reason", default="", help="Why; needed for a decision.")
+@click.option("--reviewer", default="", help="Who decides; needed for a decision.")
+@_profile
+@_json
+def review(study: str, profile: str | None, as_json: bool, **given: Any) -> None:
+    """Show each effect's candidate beside its champion, with the drift test, and decide.
+
+    A candidate is the newest run whose gates pass; a failed gate never moves the champion. A
+    decision goes into the record with its name and reason, and from there into MLflow.
+    """
+
+    def body() -> Answer:
+        from conf.load import load_study
+        from conf.profile import load_profile
+        from pipelines import review as desk
+
+        reviewed = desk.review(load_profile(profile), load_study(study), desk.Request(**given))
+        return Answer(desk.as_object(reviewed), desk.text(reviewed))
+
+    answer("causeway.review/1", as_json, body)
+
+
+@root.command(
+    short_help="Compact, vacuum, erase, migrate, tell.",
+    epilog="\b\nExamples:\n  causeway maintain --dry-run\n"
+    "  causeway maintain rain_delays               and tell what is new of its gates and schedule\n"
+    "  causeway maintain --erase STUDY --unit 4711 --reason 'request 17' --by Ada",
+)
+@click.argument("studies", nargs=-1)
+@click.option("--dry-run", is_flag=True, help="Say what would be removed; change nothing.")
+@click.option("--compact-lake", is_flag=True, help="Compact source tables under the home too.")
+@click.option("--migrate", is_flag=True, help="Bring an older record to today's schema.")
+@click.option("--erase", metavar="TABLE|STUDY", help="Erase rows, in old versions too.")
+@click.option("--where", help="Of a table: columns compared with literals.")
+@click.option("--unit", "units", multiple=True, metavar="ID", help="Of a study: a unit.")
+@click.option("--cluster", "clusters", multiple=True, metavar="ID", help="Of a study: a cluster.")
+@click.option("--reason", default="", help="Why rows are erased.")
+@click.option("--by", "requested_by", default="", help="Who asked for it.")
+@_profile
+@_json
+def maintain(profile: str | None, as_json: bool, **given: Any) -> None:
+    """Compact and vacuum the tables under the home; pinned versions stay readable.
+
+    With studies, tells the webhook (CAUSEWAY_WEBHOOK_URL) and Prefect what is new: failed gates,
+    drift from the champion, a missed schedule.
+    """
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines import maintain as upkeep
+        from pipelines.progress import reporting
+
+        request = upkeep.Request(**given)
+        with reporting() as progress:
+            done = upkeep.maintain(load_profile(profile), request, progress)
+        return Answer(upkeep.as_object(done), upkeep.text(done))
+
+    answer("causeway.maintain/1", as_json, body)
+
+
+@root.command(
     short_help="Put the studies' schedules on a Prefect server.",
     epilog="\b\nExample:\n  PREFECT_API_URL=http://127.0.0.1:4200/api causeway deploy rain_delays",
 )
