@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from conf.profile import Profile
 from estimators.catalog import LEARNERS
 from estimators.effects import EffectSpec
+from estimators.errors import ContractError, Where
 from estimators.learners import Design
 from estimators.units import Groups, Units, cross, groupings
 from jobs.lake import read
@@ -48,7 +49,13 @@ def read_units(
     covariates: Sequence[str],
     profile: Profile,
 ) -> UnitTable:
-    """Read the rows of a features key at its version, sorted by unit id."""
+    """Read the rows of a features key at its version, sorted by unit id.
+
+    Raises
+    ------
+    ContractError
+        A treatment, an outcome or a covariate has infinite values, which no learner takes.
+    """
     sources = {each.outcome: each.source for each in effects}
     outcomes = sorted(sources)
     treatments = sorted({each.treatment for each in effects})
@@ -82,7 +89,22 @@ def read_units(
         bucketed,
         _groups(table, effects),
     )
+    _refuse_infinite(units, features)
     return UnitTable(units, table["unit_id"], clusters)
+
+
+def _refuse_infinite(units: Units, features: Stage) -> None:
+    names = units.design.names
+    columns = [(name, units.design.values[:, j]) for j, name in enumerate(names)]
+    for name, values in [*units.treatments.items(), *units.outcomes.items(), *columns]:
+        count = int(np.isinf(values).sum())
+        if count:
+            raise ContractError(
+                f"{count} of {units.n} values are infinite, or too large for a learner",
+                code="not_finite",
+                where=Where(table=features.table, version=features.version, column=name),
+                remedy="make them NULL in the unit SQL, or leave their units out",
+            )
 
 
 def _doubles(column: pa.ChunkedArray) -> NDArray[np.float64]:

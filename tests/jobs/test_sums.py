@@ -13,6 +13,7 @@ import xxhash
 from deltalake import write_deltalake
 
 from conf.profile import Profile
+from estimators.errors import ContractError
 from estimators.inference import estimate
 from estimators.tallies import Tallies
 from estimators.units import Groups, Units
@@ -319,6 +320,18 @@ def test_without_clusters_a_cell_is_a_unit_while_they_are_few(tmp_path: Path) ->
     for name, each in left.items():
         assert right[name].theta == pytest.approx(each.theta, rel=1e-12)
         assert right[name].se == pytest.approx(each.se, rel=1e-12)
+
+
+@pytest.mark.parametrize("column", ["y", "s", "x0"])
+def test_infinite_values_are_refused_before_any_fit(tmp_path: Path, column: str) -> None:
+    table = features()
+    values = table[column].to_pylist()
+    values[1], values[2] = float("inf"), float("-inf")
+    place = table.schema.get_field_index(column)
+    with pytest.raises(ContractError, match="2 of 200 values are infinite") as caught:
+        read_back(tmp_path, table.set_column(place, column, pa.array(values)))
+    assert caught.value.code == "not_finite"
+    assert caught.value.where.column == column
 
 
 def test_a_key_is_appended_once(tmp_path: Path) -> None:
