@@ -107,7 +107,7 @@ def _commit(writer: _Writer, experiment: str, parent: str, seconds: float) -> St
         stage,
         study=evidence.study.study,
         window=(evidence.start, evidence.end),
-        sources={name: pin.version for name, pin in writer.resolved.pins.items()},
+        sources=writer.resolved.sources,
         numerics=main["numerics"],
         platform=main["platform"],
     )
@@ -130,7 +130,7 @@ class _Writer:
         """Experiment and parent run, written unless a finished parent has the run key."""
         experiment = self._experiment()
         parent = self._clean(experiment)
-        data = runs.datasets(self.evidence, self.resolved.pins)
+        data = runs.datasets(self.evidence, self.resolved.every)
         content = runs.window_run(self.evidence, data, self.estimate.digest)
         if parent is None:
             self.wrote = True
@@ -228,7 +228,7 @@ class _Writer:
         from jobs import figures  # matplotlib takes a second to load
 
         evidence = self.evidence
-        found = artifacts.files(evidence, self.resolved.pins, self.estimate.digest)
+        found = artifacts.files(evidence, self.resolved.every, self.estimate.digest)
         found |= figures.draw(evidence)
         with tempfile.TemporaryDirectory(prefix="causeway-") as folder:
             for path, content in found.items():

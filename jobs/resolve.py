@@ -53,14 +53,19 @@ class Resolved:
     corrections: dict[str, Pin] = field(default_factory=dict)
 
     @property
+    def every(self) -> dict[str, Pin]:
+        """All pinned tables: sources, then those that correct outcomes."""
+        return self.pins | self.corrections
+
+    @property
     def sources(self) -> dict[str, int]:
         """Source name to pinned version, as the record holds it."""
-        return {name: each.version for name, each in (self.pins | self.corrections).items()}
+        return {name: each.version for name, each in self.every.items()}
 
     @property
     def table_ids(self) -> dict[str, str]:
         """Source name to Delta table id."""
-        return {name: each.table_id for name, each in (self.pins | self.corrections).items()}
+        return {name: each.table_id for name, each in self.every.items()}
 
     @property
     def calibrations(self) -> dict[str, tuple[str, int]]:

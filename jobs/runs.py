@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from conf.gates import CheckRow
+from conf.plan import correction_tables
 from jobs import wording
 from jobs.evidence import Evidence
 from jobs.lake import Pin
@@ -56,10 +57,11 @@ class Data:
 
 
 def datasets(evidence: Evidence, pins: Mapping[str, Pin]) -> tuple[Data, ...]:
-    """The pinned sources in the study's order."""
+    """The pinned sources in the study's order, then the tables that correct outcomes."""
     found = []
+    tables = {**evidence.study.sources, **correction_tables(evidence.study)}
     for source, pin in pins.items():
-        path = evidence.study.sources[source].table
+        path = tables[source].table
         facts = {
             "path": path,
             "delta_table_id": pin.table_id,
