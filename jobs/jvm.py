@@ -145,4 +145,10 @@ def options(log: Path, archive: Path | None, *, dump: bool = False) -> str:
         given.append(f"-XX:ArchiveClassesAtExit={archive}")
     elif archive is not None and archive.exists():
         given += [f"-XX:SharedArchiveFile={archive}", "-Xshare:auto"]
-    return " ".join(given)
+    return " ".join(map(_quoted, given))
+
+
+def _quoted(option: str) -> str:
+    """An option as Spark's launcher reads it back: a clone's or a home's path may hold spaces."""
+    escaped = option.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"' if " " in option else option
