@@ -106,6 +106,15 @@ def find(
     return sorted(hit, key=lambda each: each.recorded_at)
 
 
+def explain(erasures: Sequence[Erasure]) -> str:
+    """Why a number can no longer be had: the erasures that took rows from it."""
+    return "; ".join(
+        f"{each.rows} rows of {each.table} were erased on {each.recorded_at:%Y-%m-%d}"
+        f" ({each.reason}, asked by {each.requested_by})"
+        for each in erasures
+    )
+
+
 def erase_rows(profile: Profile, table: str, condition: str, order: Order) -> list[Erased]:
     """Erase the rows of a table under the home that meet a condition.
 

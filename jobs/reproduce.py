@@ -16,6 +16,7 @@ from conf.windows import Span, span_of
 from estimators.errors import ContractError, SourceError, UsageError, Where
 from jobs import crossfit, estimate, features
 from jobs.engines import spark_session
+from jobs.erasure import Erasure, explain, find
 from jobs.lake import Pin
 from jobs.ledger import Progress, Stage, silent
 from jobs.resolve import Resolved, pin_corrections, resolve
@@ -49,6 +50,8 @@ class Reproduction:
         What can no longer be read, and why; None where all sources can.
     stages
         In order, from the first that was computed.
+    erasures
+        Erasures, on request, that took rows from what the run was made of.
     """
 
     run: RecordedRun
@@ -56,6 +59,7 @@ class Reproduction:
     started_from: Literal["sources", "features"]
     gone: SourceError | None
     stages: tuple[Compared, ...]
+    erasures: tuple[Erasure, ...] = ()
 
     @property
     def first_difference(self) -> str | None:
@@ -90,7 +94,8 @@ def reproduce(run_key: str, profile: Profile, progress: Progress = silent) -> Re
     loaded, recorded = _loaded(run), _lineage(run, profile)
     span = span_of(run.start, run.end, loaded.study.window)
     again = _pinned(run, loaded, span, profile)
-    with _scratch(profile, run) as place:
+    erased = erasures(run, recorded, profile)
+    with _scratch(profile, run) as place, _explained(erased):
         built, gone = _features(run, again, profile, place, progress)
         if built is None:
             _lend(profile, place)
@@ -99,7 +104,36 @@ def reproduce(run_key: str, profile: Profile, progress: Progress = silent) -> Re
     done = [each for each in (built, fitted, found) if each]
     stages = [_compare(recorded[each.name], each) for each in done]
     origin: Literal["sources", "features"] = "features" if gone else "sources"
-    return Reproduction(run, span, origin, gone, tuple(stages))
+    return Reproduction(run, span, origin, gone, tuple(stages), erased)
+
+
+def erasures(
+    run: RecordedRun, recorded: Mapping[str, Stage], profile: Profile
+) -> tuple[Erasure, ...]:
+    """Erasures that took rows from the sources, the features or the sums of a run."""
+    keys = [recorded[name].key for name in ("features", "crossfit")]
+    pins = {
+        run.table_ids[name]: version
+        for name, version in run.sources.items()
+        if name in run.table_ids
+    }
+    return tuple(find(profile.record_root, keys, pins))
+
+
+@contextmanager
+def _explained(erased: tuple[Erasure, ...]) -> Iterator[None]:
+    """Say of data that are gone that they were erased."""
+    try:
+        yield
+    except SourceError as gone:
+        if not erased:
+            raise
+        raise SourceError(
+            f"{gone.message}: {explain(erased)}",
+            code=gone.code,
+            where=gone.where,
+            remedy="the recorded effects stay; they cannot be computed again",
+        ) from gone
 
 
 def _compare(recorded: Stage, found: Stage) -> Compared:

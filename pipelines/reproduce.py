@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 from conf.keys import numerics_label, platform_label
 from conf.profile import Profile
 from estimators.errors import CausewayError, NotReproducibleError, Where
+from jobs.erasure import explain
 from jobs.ledger import Progress
 from jobs.reproduce import Reproduction
 from jobs.reproduce import reproduce as compute
@@ -37,6 +39,8 @@ def verdict(found: Reproduction) -> CausewayError | None:
 
 def _why(found: Reproduction) -> str:
     run = found.run
+    if found.erasures:
+        return explain(found.erasures)
     if run.platform != platform_label():
         return (
             f"another platform rounds otherwise: recorded on {run.platform}, this is "
@@ -60,6 +64,7 @@ def as_object(found: Reproduction, error: CausewayError | None) -> dict[str, Any
         "started_from": found.started_from,
         "gone": found.gone.as_dict() if found.gone else None,
         "sources": dict(run.sources),
+        "erasures": [asdict(each) for each in found.erasures],
         "stages": [
             {
                 "name": each.name,
@@ -87,6 +92,8 @@ def text(found: Reproduction) -> str:
             f"  started from the recorded features: {where.table}@{where.version} is gone"
             f" ({found.gone.message})"
         ]
+    if found.erasures:
+        lines += [f"  {explain(found.erasures)}"]
     for each in found.stages:
         word = "agrees" if each.agrees else "DIFFERS"
         lines += [f"  {each.name:<9} {word}  {each.found[:24]}  {each.seconds:.1f} s"]

@@ -12,16 +12,18 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from conf.load import load_study
-from conf.profile import load_profile
+from conf.profile import Profile, load_profile
 from conf.study import Study
 from conf.windows import Span, every, last_before, split, zone
-from estimators.errors import NotMatureError
+from estimators.errors import CausewayError, NotMatureError
 from jobs.lake import Pin
 from jobs.maturity import check_recorded
 from jobs.resolve import pin_sources
 from jobs.windows import Windows, read_windows
+from pipelines.alerting import tell
 from pipelines.backfill_flow import backfill
 from pipelines.estimate import estimate_study
+from pipelines.in_thread import in_thread
 
 
 def due(study: Study, windows: Windows, now: datetime) -> list[Span]:
@@ -63,6 +65,17 @@ def _run_name() -> str:
     return f"{Path(runtime.flow_run.parameters['study']).stem} scheduled"
 
 
+async def _tell(place: Profile, study: Study) -> None:
+    """Alerts; a channel that is down or misnamed does not fail what is recorded."""
+    try:
+        told = await in_thread(tell, place, study)
+    except CausewayError as error:
+        get_run_logger().error("no alerts: %s", error)
+        return
+    if told.problem:
+        get_run_logger().warning("%d alerts wait: %s", told.waiting, told.problem)
+
+
 @flow(
     name="scheduled_study",
     flow_run_name=_run_name,
@@ -78,15 +91,20 @@ async def scheduled_study(study: str, profile: str | None = None) -> State[Any]:
     """
     loaded, place = load_study(study), load_profile(profile)
     if every(loaded.study.window.every) is None:  # new versions of the sources are a new run
-        return _ended_as(await estimate_study(study, profile=profile, return_state=True))
+        state = await estimate_study(study, profile=profile, return_state=True)
+        await _tell(place, loaded.study)
+        return _ended_as(state)
     windows = read_windows(place.record_root, loaded.study.study)
     spans = due(loaded.study, windows, datetime.now(UTC))
     spans = to_first_immature(loaded.study, spans, pin_sources(loaded, place))
     if not spans:
+        await _tell(place, loaded.study)
         return Completed(name="NothingDue", message="every window that is over is recorded")
     first, last = spans[0].label.partition("..")[0], _end_of(spans[-1])
     get_run_logger().info("due: %s to %s", first, last)
-    return _ended_as(await backfill(study, first, last, profile=profile, return_state=True))
+    state = await backfill(study, first, last, profile=profile, return_state=True)
+    await _tell(place, loaded.study)
+    return _ended_as(state)
 
 
 def _ended_as(state: State[Any]) -> State[Any]:

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,10 +19,13 @@ from deltalake import DeltaTable, write_deltalake
 from estimators.errors import CausewayError, SourceError, UsageError
 from jobs import erasure, lake
 from jobs.contracts import CELLS, SCORES, STAGES
-from jobs.erasure import Erased, Order, erase_ids, erase_rows
+from jobs.erasure import Erased, Order, erase_ids, erase_rows, explain
 from jobs.failpoints import VARIABLE
 from jobs.lake import append_once, read_record
+from jobs.ledger import Stage, StageName
+from jobs.reproduce import erasures
 from jobs.row_filter import parse_filter
+from jobs.windows import RecordedRun
 from tests.jobs import record_sample as sample
 
 PERSON = "patient-4711-zimmermann"
@@ -284,3 +288,47 @@ def test_arrow_and_delta_read_a_condition_alike(
     DeltaTable(path).delete(found.sql)
     left = lake.read(path)["n"].to_pylist()
     assert sorted(left) == sorted({1, -2, 5, 7} - set(wanted))
+
+
+def test_reproduce_names_the_erasure(tmp_path: Path) -> None:
+    """By the run's features, by its sums and by the versions of its sources."""
+    path = flights(tmp_path)
+    features(tmp_path)
+    sums(tmp_path)
+    place = sample.profile(tmp_path)
+    erase_rows(place, "flights", f"who = '{PERSON}'", ORDER)
+    erase_ids(place, "rain_delays", "unit_id", [PERSON], ORDER)
+    run = _run({"flights": 1}, {"flights": str(DeltaTable(str(path)).metadata().id)})
+    found = erasures(run, _lineage("f" * 64, "c" * 64), place)
+    assert [each.table for each in found] == [
+        "lake/flights",
+        "features/rain_delays",
+        "record/scores",
+        "record/cells",
+    ]
+    said = explain(found)
+    assert "1 rows of lake/flights were erased on" in said
+    assert "deletion request 17, asked by Ada" in said
+    assert erasures(_run({"flights": 0}, run.table_ids), _lineage("e" * 64, "d" * 64), place) == ()
+    kept = lake.read(
+        f"{tmp_path}/features/rain_delays", ["y"], ds.field("features_key") == "f" * 64
+    )
+    assert kept.to_pylist() == [{"y": 2.5}]
+
+
+def _run(sources: dict[str, int], ids: Mapping[str, str]) -> RecordedRun:
+    return RecordedRun(
+        _stage("estimate", "r" * 64), "rain_delays", DAY, DAY, "", sources, ids, "", "cpu", {}, {},
+        "", "", DAY,
+    )  # fmt: skip
+
+
+def _stage(name: StageName, key: str) -> Stage:
+    return Stage(name, "reused", key, "effects", 1, 1, 0.0)
+
+
+def _lineage(features_key: str, crossfit_key: str) -> dict[str, Stage]:
+    return {
+        "features": _stage("features", features_key),
+        "crossfit": _stage("crossfit", crossfit_key),
+    }
