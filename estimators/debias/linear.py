@@ -65,10 +65,12 @@ class LinearCorrection:
     def apply(self, prediction: ArrayLike, out: Doubles | None = None) -> Doubles:
         """Corrected predictions ``(Yhat - m) / k``, ``(n,)``."""
         rows, room = as_rows(prediction, out)
+        # A product keeps up with memory, a quotient does not.
+        gain = 1.0 / self.slope
 
         def unshrink(block: Doubles, result: Doubles) -> None:
             np.subtract(block, self.intercept, out=result)
-            np.divide(result, self.slope, out=result)
+            np.multiply(result, gain, out=result)
 
         return in_blocks(rows, room, unshrink)
 
