@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,7 +144,7 @@ def preview(
     with spark_session(profile, "preview") as spark:
         began = time.perf_counter()
         # One unit more than wanted tells that there are more.
-        rows = _rows(own_session(spark), _limited(resolved, most + 1), progress)
+        rows = _rows(own_session(spark), resolved, most + 1, progress)
     study = resolved.loaded.study
     if not len(rows):
         raise ContractError(
@@ -168,22 +168,13 @@ def preview(
     )
 
 
-def _limited(resolved: Resolved, most: int) -> Resolved:
-    """The study with only so many units, whichever Spark comes upon first; history comes after."""
-    study = resolved.loaded.study
-    sql = f"SELECT * FROM (\n{study.units.sql}\n) LIMIT {most}"  # noqa: S608 - guarded like any
-    units = study.units.model_copy(update={"sql": sql})
-    limited = study.model_copy(update={"units": units})
-    return replace(resolved, loaded=replace(resolved.loaded, study=limited))
-
-
-def _rows(session: SparkSession, resolved: Resolved, progress: Progress) -> pa.Table:
+def _rows(session: SparkSession, resolved: Resolved, most: int, progress: Progress) -> pa.Table:
     from jobs.unit_rows import read_sources, unit_rows
 
     with spark_faults(Where(table="units", window=resolved.span.label)):
         read_sources(session, resolved)
         progress("preview", 1, 2, "reading units")
-        return unit_rows(session, resolved).toArrow()
+        return unit_rows(session, resolved, most).toArrow()
 
 
 def _column(rows: pa.Table, study: Study, name: str) -> Column:

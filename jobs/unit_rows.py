@@ -81,8 +81,13 @@ def _select(expression: str, name: str, source: str) -> str:
     return f"SELECT CAST((\n{expression}\n) AS TIMESTAMP) AS {name} FROM {source}"  # noqa: S608
 
 
-def unit_rows(session: SparkSession, resolved: Resolved) -> DataFrame:
+def unit_rows(session: SparkSession, resolved: Resolved, most: int | None = None) -> DataFrame:
     """Rows of the unit SQL with their history.
+
+    Parameters
+    ----------
+    most
+        Take only so many units, whichever Spark comes upon first: for a look, never for a record.
 
     Returns
     -------
@@ -101,6 +106,8 @@ def unit_rows(session: SparkSession, resolved: Resolved) -> DataFrame:
     bounds = {"window_start": span.start, "window_end": span.end}
     report = reporter(resolved, "units", "sql")
     found = guarded(session, study.units.sql, list(study.sources), report, parameters=bounds)
+    if most is not None:
+        found = found.limit(most)
     given = [name for name in feature_columns(study) if name not in looked_back(study)]
     _check_columns(found, [*_named(study), *given], report)
     kinds = {field.name.casefold(): field.dataType.typeName() for field in found.schema}
