@@ -48,9 +48,8 @@ def exercise(session: object, folder: str) -> None:
     units = spark.sql(UNIT_SQL, args=bounds).persist()
     units.count()
     spark.sql(HISTORY_SQL).join(units, "id").toArrow()
-    replace = units.write.format("delta").partitionBy("name").mode("overwrite")
-    replace.option("replaceWhere", "name = '1'").mode("overwrite")
-    units.where("name = '1'").write.format("delta").partitionBy("name").save(f"{folder}/parts")
+    one = units.where("name = '1'").write.format("delta").partitionBy("name").mode("overwrite")
+    one.option("replaceWhere", "name = '1'").save(f"{folder}/parts")
 
 
 def main() -> None:

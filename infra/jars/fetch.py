@@ -128,7 +128,10 @@ def archive(java: jvm.Java) -> bool:
         return True
     fresh = target.with_suffix(f".{os.getpid()}")
     command = [sys.executable, str(HERE / "archive.py"), str(fresh)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    except subprocess.TimeoutExpired as error:
+        done = subprocess.CompletedProcess(command, 1, "", str(error))
     if done.returncode == 0 and fresh.exists():
         for stale in target.parent.glob("spark-*.jsa"):
             stale.unlink()
