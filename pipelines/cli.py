@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 
 import click
 
+from conf.profile import debug
 from pipelines.output import INTERRUPTED, Answer, answer, as_line, interrupted
 
 _EXAMPLES = """\b
@@ -482,4 +483,7 @@ def main() -> NoReturn:
     atexit.register(leave)
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     code = execute(sys.argv[1:])
+    if code == INTERRUPTED and not debug():
+        # All is said; what engines complain of while they are torn down helps nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
     raise SystemExit(code)

@@ -26,6 +26,7 @@ SETTINGS = {
     "PREFECT_SERVER_UI_ENABLED": "false",
     # The flow logs to Prefect; the terminal gets our own progress and one error, not both.
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
+    "PREFECT_INTERNAL_LOGGING_LEVEL": "CRITICAL",
 }
 """What Prefect reads while it is imported; a user's own variables win."""
 
