@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from estimators.drift import CellSeries, Drift, Influence, drift, influence
@@ -17,7 +18,7 @@ from jobs.unit_table import bucket_name
 from jobs.windows import read_run
 from jobs.wording import Row
 
-_COLUMNS = ("rep", "cell", "effects", "a", "b")
+_COLUMNS = ("rep", "cell", "effects", "n", "a", "b")
 _BUCKET = "bucket:"
 
 
@@ -72,60 +73,53 @@ def compare(sums: Sums, now: Row, then: Row) -> Comparison:
     key = str(then["run_key"])
     if not (wording.estimable(now) and wording.estimable(then)):
         return Comparison(key, None, "not_estimable")
-    cells = [sums.cells(str(row["run_key"])) for row in (now, then)]
-    if cells[0] is None or cells[1] is None:
+    first, second = (sums.cells(str(row["run_key"])) for row in (now, then))
+    if first is None or second is None:
         return Comparison(key, None, "no_sums")
-    series = [_series(each, str(now["effect_id"])) for each in cells if each is not None]
-    if any(each is None for each in series):
+    # Where only one window is so large that its cells are buckets, the other's become so: a
+    # bucket's id depends on the cluster's id alone.
+    rename = _bucketed(first) != _bucketed(second)
+    series = [_series(each, str(now["effect_id"]), rename=rename) for each in (first, second)]
+    mine, theirs = series
+    if mine is None or theirs is None:
         return Comparison(key, None, "joint_sums")
-    mine, theirs = _alike(series[0] or {}, series[1] or {})
     if not mine or not theirs:
         return Comparison(key, None, "no_sums")
     return Comparison(key, drift(_influence(mine, now), _influence(theirs, then)))
 
 
-def _series(cells: pa.Table, effect_id: str) -> dict[int, CellSeries] | None:
-    """Sums of one effect by repetition; None where `a` is a matrix of jointly solved effects."""
+def _bucketed(cells: pa.Table) -> bool:
+    return bool(pc.any(pc.starts_with(cells["cell"], _BUCKET)).as_py())
+
+
+def _series(cells: pa.Table, effect_id: str, *, rename: bool) -> dict[int, CellSeries] | None:
+    """Sums of one effect by repetition; None where `a` is a matrix of jointly solved effects.
+
+    With `rename`, cells of units take the names of their buckets; those without a unit (the error
+    of a calibration) keep theirs.
+    """
     rows = cells.combine_chunks()
     effects = rows["effects"].chunk(0) if rows.num_rows else pa.array([], pa.list_(pa.string()))
     lengths = np.diff(effects.offsets.to_numpy())
-    flat = {name: rows[name].chunk(0).flatten() for name in ("a", "b")}
+    flat = {name: rows[name].chunk(0).flatten() for name in ("n", "a", "b")}
     if len(flat["a"]) != int(lengths.sum()):
         return None
     mine = np.asarray(effects.flatten().to_numpy(zero_copy_only=False) == effect_id)
     owner = np.repeat(np.arange(len(lengths)), lengths)[mine]
     cell = rows["cell"].to_numpy(zero_copy_only=False)[owner].astype(str)
     rep = rows["rep"].to_numpy()[owner]
-    a, b = (flat[name].to_numpy(zero_copy_only=False)[mine] for name in ("a", "b"))
+    n, a, b = (flat[name].to_numpy(zero_copy_only=False)[mine] for name in ("n", "a", "b"))
+    if rename:
+        named = zip(cell, n, strict=True)
+        cell = np.array([_bucket(str(label)) if units else label for label, units in named], str)
     return {
         int(each): CellSeries(cell[rep == each], a[rep == each], b[rep == each])
         for each in np.unique(rep)
     }
 
 
-def _alike(
-    now: Mapping[int, CellSeries], then: Mapping[int, CellSeries]
-) -> tuple[Mapping[int, CellSeries], Mapping[int, CellSeries]]:
-    """Where only one of two windows is so large that its cells are buckets, the other's become so.
-
-    A bucket's id depends on the cluster's id alone.
-    """
-    bucketed = [_bucketed(each) for each in (now, then)]
-    if bucketed[0] == bucketed[1]:
-        return now, then
-    return (now, _buckets(then)) if bucketed[0] else (_buckets(now), then)
-
-
-def _bucketed(series: Mapping[int, CellSeries]) -> bool:
-    return any(bool(np.char.startswith(each.cell, _BUCKET).all()) for each in series.values())
-
-
-def _buckets(series: Mapping[int, CellSeries]) -> dict[int, CellSeries]:
-    def renamed(each: CellSeries) -> CellSeries:
-        names = np.array([bucket_name(str(label)) for label in each.cell], dtype=str)
-        return CellSeries(names, each.a, each.b)
-
-    return {rep: renamed(each) for rep, each in series.items()}
+def _bucket(label: str) -> str:
+    return label if label.startswith(_BUCKET) else bucket_name(label)
 
 
 def _influence(series: Mapping[int, CellSeries], row: Row) -> Influence:

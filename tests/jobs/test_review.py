@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pytest
 
@@ -12,10 +13,11 @@ from conf.profile import Profile
 from conf.study import Study
 from estimators.drift import drift
 from estimators.errors import ContractError, GateError, RetryableError, UsageError
-from jobs import lake, review
+from jobs import comparison, lake, review
 from jobs.lake import read_record
 from jobs.review import PROMOTED, REJECTED, Ruling, decide
 from jobs.standing import Meant, Standing, read_register
+from jobs.unit_table import bucket_name
 from tests.jobs import record_sample as sample
 from tests.jobs import review_sample as windows
 from tests.jobs.review_sample import ATE, PLR
@@ -277,3 +279,43 @@ def test_another_study_with_the_same_effects_keeps_its_own_decisions(tmp_path: P
     assert promote(tmp_path, twin.study).wrote
     root = place(tmp_path).record_root
     assert len(read_record(root, "reviews", ds.field("effect_id") == ATE)) == 2
+
+
+def cells(*names: str, n: int = 5) -> pa.Table:
+    rows = [
+        {
+            "rep": 0, "cell": name, "effects": [ATE], "n": [n], "a": [-5.0],
+            "b": [float(place**2 + 1)],
+        }
+        for place, name in enumerate(names)
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows)
+
+
+def test_clusters_meet_their_buckets_where_only_one_window_is_large() -> None:
+    small = pa.concat_tables([cells("ann", "bob", "cy"), cells("calibration|1", n=0)])
+    large = cells(bucket_name("ann"), bucket_name("bob"), "calibration|1")
+    sums = comparison.Sums("", {"s": small, "l": large})
+    row = {
+        "effect_id": ATE, "theta": 1.0, "se": 0.5, "ci_low": 0.0, "ci_high": 2.0,
+        "status": "ok", "n_clusters": 60,
+    }  # fmt: skip
+    found = comparison.compare(sums, row | {"run_key": "s"}, row | {"run_key": "l"})
+    assert found.drift is not None
+    assert found.drift.shared == 3, "two clusters by their buckets, and the calibration"
+    plain = comparison.compare(sums, row | {"run_key": "s"}, row | {"run_key": "s"})
+    assert plain.drift is not None
+    assert plain.drift.shared == 4
+
+
+def test_a_matrix_of_joint_effects_is_named(tmp_path: Path) -> None:
+    joint = cells("ann", "bob").set_column(
+        4, "a", pa.array([[1.0, 0.0, 0.0, 1.0]] * 2, pa.list_(pa.float64()))
+    )
+    sums = comparison.Sums("", {"s": joint})
+    row = {
+        "effect_id": ATE, "theta": 1.0, "se": 0.5, "ci_low": 0.0, "ci_high": 2.0,
+        "status": "ok", "n_clusters": 60, "run_key": "s",
+    }  # fmt: skip
+    found = comparison.compare(sums, row, row)
+    assert (found.drift, found.reason) == (None, "joint_sums")
