@@ -293,8 +293,9 @@ def cells(*names: str, n: int = 5) -> pa.Table:
 
 
 def test_clusters_meet_their_buckets_where_only_one_window_is_large() -> None:
-    small = pa.concat_tables([cells("ann", "bob", "cy"), cells("calibration|1", n=0)])
-    large = cells(bucket_name("ann"), bucket_name("bob"), "calibration|1")
+    calibration = cells("calibration|1", n=0)
+    small = pa.concat_tables([cells("ann", "bob", "cy"), calibration])
+    large = pa.concat_tables([cells(bucket_name("ann"), bucket_name("bob")), calibration])
     sums = comparison.Sums("", {"s": small, "l": large})
     row = {
         "effect_id": ATE, "theta": 1.0, "se": 0.5, "ci_low": 0.0, "ci_high": 2.0,
