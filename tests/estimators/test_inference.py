@@ -11,6 +11,7 @@ from scipy import stats
 from estimators.inference import Estimate, FamilySums, estimate, solve
 from tests.estimators.samples import (
     Size,
+    bucket,
     build,
     crossfit,
     effect,
@@ -103,6 +104,43 @@ def test_repetitions_end_to_end() -> None:
     assert found.theta == np.median(theta)
     spread = variance + (theta - np.median(theta)) ** 2
     assert found.se == pytest.approx(np.sqrt(np.median(spread)), rel=1e-13)
+
+
+@pytest.mark.parametrize("layout", ["units", "clusters", "buckets"])
+@pytest.mark.parametrize("grouped", [False, True])
+def test_covariances_between_effects(layout: str, grouped: bool) -> None:
+    """Off the diagonal too: from the unit scores of PLR, ATE and ATT, which differ in psi_a."""
+    size = Size(240, k=4, clusters=None if layout == "units" else 60, groups=2)
+    units = build(36, size, weighted=True)
+    units = bucket(units) if layout == "buckets" else units
+    specs = trio(by=(("g",),)) if grouped else trio()
+    _, sums = crossfit(units, specs)
+    family = family_sums(units, sums)["g" if grouped else None][0]
+    found = solve(family)
+    codes = units.groups["g"].codes
+    columns = []
+    for name in family.ids:
+        base, _, group = name.partition("@g=")
+        mine = codes == int(group[1:]) if group else np.ones(units.n, dtype=bool)
+        score = next(each for each in sums[0].scores if each.effect_id == base)
+        a, b = (units.weight * each * mine for each in (score.psi_a, score.psi_b))
+        theta = -b.sum() / a.sum()
+        columns.append((theta * a + b) / a.sum())
+    influence = np.stack(columns, axis=1)
+    hc0 = influence.T @ influence
+    expected = hc0
+    if layout != "units":
+        by_cluster = np.zeros((60, influence.shape[1]))
+        np.add.at(by_cluster, units.cluster, influence)
+        factor = np.sqrt(family.clusters / (family.clusters - 1.0))
+        expected = by_cluster.T @ by_cluster * np.outer(factor, factor)
+        if layout == "buckets" and grouped:
+            # Moments are kept within groups: between groups of one cluster they count as zero.
+            groups = np.array([name.partition("@")[2] for name in family.ids])
+            expected = np.where(groups[:, None] == groups[None, :], expected, 0.0)
+    assert found.covariance == pytest.approx(expected, rel=1e-9, abs=1e-9 * expected.max())
+    assert found.hc0 == pytest.approx(np.diagonal(hc0), rel=1e-9)
+    assert np.abs(np.diagonal(expected, 1)).min() > 1e-3 * expected.max() or grouped
 
 
 @pytest.mark.parametrize("rho", [0.0, 0.5, 0.99, 1.0])
