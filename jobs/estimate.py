@@ -63,7 +63,9 @@ def run(
         return done
     began = time.monotonic()
     progress("estimate", 0, 1, "effects and checks")
-    specs = effect_specs(study)
+    # Of predicted outcomes `auto` withholds corrections: these have neither effect nor checks.
+    kept = (crossfit.detail or {})["n"]
+    specs = tuple(each for each in effect_specs(study) if each.effect_id in kept)
     tallies = read_tallies(root, crossfit.key, (crossfit.detail or {}).get("corrections"))
     with threadpool_limits(limits=1):  # two BLAS threads would change the last bits
         families = read_families(root, crossfit.key, tallies, study.units.cluster is not None)

@@ -74,6 +74,7 @@ def test_only_auto_withholds(tmp_path):
     }
     chosen, checks, _ = run(tmp_path / "auto", study("auto"), **right)
     assert {each for each in chosen if "@" not in each} == {"irm.ate.treated.wealth"}
+    assert {each["effect_id"] for each in checks} == {"irm.ate.treated.wealth"}
     facts = json.loads(metrics(checks, "irm.ate.treated.wealth")["reach"]["detail"])
     assert facts["answer"] == "naive_ok"
     assert facts["tests"]["lcc"]["found"] == "wrong"
