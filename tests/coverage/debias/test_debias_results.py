@@ -75,6 +75,29 @@ def test_the_gate_passes_where_it_should_and_catches_where_it_should() -> None:
     assert _covered(fails, tau, "naive") >= 0.93
 
 
+def test_a_real_map_is_covered_by_lcc_and_after_the_gate() -> None:
+    # The net's residuals are neither normal nor equally wide, so that Tweedie is off by 0.05 here;
+    # label shift holds all the same, and the gate finds Tweedie wrong four times as often as by chance.
+    rows, tau = _cell("net")
+    assert 0.93 <= _covered(rows, tau, "lcc") <= 0.97
+    used = [{"none": "naive"}.get(row["gate_uses"], row["gate_uses"]) for row in rows]
+    hits = [_covered([row], tau, method) for row, method in zip(rows, used, strict=True) if method]
+    assert 0.93 <= np.mean(hits) <= 0.97
+    assert np.mean([row["tweedie_found"] == "wrong" for row in rows]) > 0.1
+
+
+def test_the_gate_refuses_one_map_where_it_does_not_carry_over() -> None:
+    # Calibrated at tau = 2 and used down to tau = -2, most random maps correct badly.
+    rows = read(RESULTS / "one_map.csv")
+    assert len(rows) == 1_100
+    off = [row for row in rows if abs(float(row["lcc"]) - float(row["tau"])) > 0.2]
+    assert len(off) > 100
+    assert np.mean([row["gate"] == "ppi" for row in off]) >= 0.95
+    kept = [row for row in rows if row["gate"] == "correct"]
+    assert len(kept) > 200
+    assert np.mean([abs(float(row["lcc"]) - float(row["tau"])) for row in kept]) <= 0.06
+
+
 def test_each_result_says_how_it_was_made() -> None:
     for path in RESULTS.glob("*.csv"):
         about = json.loads(path.with_suffix(".json").read_text())
