@@ -77,7 +77,7 @@ def test_the_gate_passes_where_it_should_and_catches_where_it_should() -> None:
 
 def test_a_real_map_is_covered_by_lcc_and_after_the_gate() -> None:
     # The net's residuals are neither normal nor equally wide, so that Tweedie is off by 0.05 here;
-    # label shift holds all the same, and the gate finds Tweedie wrong four times as often as by chance.
+    # label shift holds all the same, and the gate finds Tweedie wrong four times the level.
     rows, tau = _cell("net")
     assert 0.93 <= _covered(rows, tau, "lcc") <= 0.97
     used = [{"none": "naive"}.get(row["gate_uses"], row["gate_uses"]) for row in rows]
