@@ -208,9 +208,8 @@ def shuffle_partitions(spark: SparkSession) -> Iterator[Callable[[int], None]]:
 def test_the_digest_sees_values_nulls_and_repeated_rows(spark: SparkSession) -> None:
     from jobs.row_digest import digest_rows
 
-    def digest(
-        rows: Sequence[tuple[Any, ...]], schema: str = "a string, b string, x double"
-    ) -> str:
+    def digest(rows: Sequence[tuple[Any, ...]], second: str = "b") -> str:
+        schema = f"a string, {second} string, x double"
         return digest_rows(spark.createDataFrame(list(rows), schema)).digest
 
     base = [("u", None, 0.1), (None, "u", 0.2)]
@@ -220,7 +219,7 @@ def test_the_digest_sees_values_nulls_and_repeated_rows(spark: SparkSession) -> 
         digest([*base, base[0], base[0]]),
         digest([("u", None, 0.1), (None, "u", None)]),
         digest([("u", None, 0.1), (None, "u", 0.2 + 2**-55)]),
-        digest(base, names="a c"),
+        digest(base, second="c"),
         digest(base[:1]),
     ]
     assert len({digest(base), *others}) == 7
