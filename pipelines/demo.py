@@ -107,11 +107,12 @@ def _attrition(execution: Execution) -> Iterator[str]:
 
 
 def _twin(year: Execution, twin: Execution) -> Iterator[str]:
-    effect = "irm.ate.rain.dep_delay"
+    slope = "plr.slope.rain.dep_delay"
     rows = [
-        next((row for row in _whole(each) if row["effect_id"] == effect), None)
+        next((row for row in _whole(each) if row["effect_id"] == slope), None)
         for each in (year, twin)
     ]
+    effect = "irm.ate.rain.dep_delay"
     shares = [_value(each, "overlap", "ess_share", effect) for each in (year, twin)]
     gap = _value(twin, "missingness", "max_gap", None)
     if rows[0] and rows[1]:

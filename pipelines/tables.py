@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pipelines.execution import Execution
 
-_WIDE = 150
+_WIDE = 160
 _COLOURS = {"holds": "green", "doubtful": "yellow", "rejected": "red"}
 
 
@@ -37,11 +37,11 @@ def effects_text(rows: Iterable[Mapping[str, Any]]) -> str:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for name in ("window", "effect"):
-        table.add_column(name)
-    for name in ("estimate [CI]", "SE", "SE unclustered", "naive", "n"):
-        table.add_column(name, justify="right")
-    table.add_column("verdict")
-    table.add_column("failed checks")
+        table.add_column(name, no_wrap=True)
+    for name in ("estimate [CI]", "SE", "SE (units)", "naive", "n"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    table.add_column("failed checks", overflow="fold")
     before = None
     for row in rows:
         table.add_row(*_cells(row, row["window"] if row["window"] != before else ""))
