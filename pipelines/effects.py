@@ -52,7 +52,8 @@ def _latest(rows: Sequence[Row]) -> list[Row]:
     newest: dict[tuple[Any, ...], Row] = {}
     for row in sorted(rows, key=lambda row: (row["recorded_at"], row["run_key"])):
         newest[row["window_start"], row["window_end"], str(row["effect_id"])] = row
-    return [newest[place] for place in sorted(newest)]
+    longest_first = sorted(newest, key=lambda place: (place[0], -place[1].timestamp(), place[2]))
+    return [newest[place] for place in longest_first]
 
 
 def _judge(
