@@ -17,11 +17,11 @@ from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
 from estimators.debias.choice import choose, likeness
 from estimators.errors import NotEstimableError, Where
 from jobs import ledger
-from jobs.calibrations import read_predicted
 from jobs.failpoints import reach
 from jobs.fits import fits
 from jobs.lake import append_once, open_table, record_path
 from jobs.ledger import Progress, Stage, silent
+from jobs.predicted.calibrations import read_predicted
 from jobs.resolve import Resolved
 from jobs.sums import cells_table, moments_table, scores_table, tallies_table
 from jobs.unit_table import UnitTable, read_units

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from conf.profile import Profile
 from estimators.errors import PlatformError
-from jobs import jvm
+from jobs.spark import jvm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

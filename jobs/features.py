@@ -26,12 +26,12 @@ from jobs.failpoints import reach
 from jobs.lake import committed_version, open_table
 from jobs.ledger import Progress, Stage, silent
 from jobs.resolve import Resolved, resolve
-from jobs.spark_faults import spark_faults
+from jobs.spark.faults import spark_faults
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-    from jobs.row_digest import RowDigest
+    from jobs.spark.row_digest import RowDigest
 
 ROWS_A_FILE = 1_000_000
 _ATTEMPTS = 5
@@ -125,10 +125,10 @@ def _check_pins(resolved: Resolved) -> None:
 
 
 def _write(session: SparkSession, work: _Work) -> Stage:
-    from jobs.folds import with_folds
-    from jobs.row_digest import digest_rows
-    from jobs.unit_contract import check_units
-    from jobs.unit_rows import judge_watermarks, read_sources, unit_rows
+    from jobs.spark.folds import with_folds
+    from jobs.spark.row_digest import digest_rows
+    from jobs.spark.unit_contract import check_units
+    from jobs.spark.unit_rows import judge_watermarks, read_sources, unit_rows
 
     work.progress("features", 0, _STEPS, "reading the sources")
     read_sources(session, work.resolved)
@@ -204,7 +204,7 @@ def _changed_type(text: str, work: _Work) -> ContractError:
 
 def _read_back(session: SparkSession, work: _Work) -> Stage:
     """The stage of rows that are committed already."""
-    from jobs.row_digest import digest_rows
+    from jobs.spark.row_digest import digest_rows
 
     table = session.read.format("delta").load(work.path)
     rows = table.where(table["features_key"] == work.key)

@@ -24,7 +24,7 @@ from jobs.engines import own_session, spark_session
 from jobs.ledger import Progress, silent
 from jobs.maturity import statistic, timed_sources
 from jobs.resolve import Resolved, pin_sources
-from jobs.spark_faults import spark_faults
+from jobs.spark.faults import spark_faults
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -169,7 +169,7 @@ def preview(
 
 
 def _rows(session: SparkSession, resolved: Resolved, most: int, progress: Progress) -> pa.Table:
-    from jobs.unit_rows import read_sources, unit_rows
+    from jobs.spark.unit_rows import read_sources, unit_rows
 
     with spark_faults(Where(table="units", window=resolved.span.label)):
         read_sources(session, resolved)

@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlparse
 
 from conf.profile import Profile
-from jobs import artifacts, champion, note, runs, tracking, views
-from jobs.evidence import Evidence, gather
 from jobs.failpoints import reach
 from jobs.ledger import Progress, Stage, commit, find, silent
+from jobs.pages import artifacts, note, runs, tracking, views
+from jobs.pages.evidence import Evidence, gather
+from jobs.pages.runs import NOTE, PARENT, Data, RunContent
+from jobs.registry import champion
 from jobs.resolve import Resolved
-from jobs.runs import NOTE, PARENT, Data, RunContent
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -225,7 +226,7 @@ class _Writer:
         self.client.log_inputs(run_id, datasets=_inputs(data))
 
     def _artifacts(self, run_id: str) -> None:
-        from jobs import figures  # matplotlib takes a second to load
+        from jobs.pages import figures  # matplotlib takes a second to load
 
         evidence = self.evidence
         found = artifacts.files(evidence, self.resolved.every, self.estimate.digest)

@@ -16,10 +16,10 @@ from conf.windows import Span, span_of
 from estimators.errors import ContractError, SourceError, UsageError, Where
 from jobs import crossfit, estimate, features
 from jobs.engines import spark_session
-from jobs.erasure import Erasure, explain, find
 from jobs.lake import Pin
 from jobs.ledger import Progress, Stage, silent
 from jobs.resolve import Resolved, pin_corrections, resolve
+from jobs.upkeep.erasure import Erasure, explain, find
 from jobs.windows import RecordedRun, read_run, read_windows
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from conf.profile import Profile, prefect_server, webhook
 from conf.study import Study
-from jobs.alerts import Alert, Take, deliver, look, queue, to_webhook
+from jobs.registry.alerts import Alert, Take, deliver, look, queue, to_webhook
 
 
 @dataclass(frozen=True, slots=True)

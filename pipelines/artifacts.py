@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from jobs import wording
+from jobs.pages import wording
 from pipelines.execution import Execution, Findings
 
 

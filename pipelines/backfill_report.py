@@ -9,8 +9,8 @@ from typing import Any
 
 from conf.windows import ALL
 from estimators.errors import BackfillError, CausewayError, NotMatureError
-from jobs import wording
 from jobs.ledger import Progress, silent
+from jobs.pages import wording
 from jobs.pins import PinMode
 from pipelines.execution import Execution
 

@@ -9,9 +9,9 @@ from typing import Any
 from conf.load import load_study
 from conf.profile import Profile
 from estimators.errors import CausewayError
-from jobs import wording
 from jobs.demo_lake import write_demo_lake
 from jobs.ledger import Progress
+from jobs.pages import wording
 from pipelines.effects import Row, current
 from pipelines.execution import Execution
 from pipelines.run import run_study

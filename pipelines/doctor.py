@@ -103,7 +103,7 @@ def _python(_profile: Profile) -> Iterator[Line]:
 
 
 def _java(_profile: Profile) -> Iterator[Line]:
-    from jobs.jvm import find_java
+    from jobs.spark.jvm import find_java
 
     def shown() -> str:
         java = find_java()
@@ -113,7 +113,7 @@ def _java(_profile: Profile) -> Iterator[Line]:
 
 
 def _jars(_profile: Profile) -> Iterator[Line]:
-    from jobs.jvm import class_archive, find_java, jars, jars_dir
+    from jobs.spark.jvm import class_archive, find_java, jars, jars_dir
 
     yield _attempt("delta jars", lambda: f"{len(jars())} in {jars_dir()}")
     try:

@@ -10,10 +10,10 @@ from conf.profile import Profile
 from estimators.errors import UsageError
 
 if TYPE_CHECKING:
-    from jobs.erasure import Erased
     from jobs.ledger import Progress
-    from jobs.migration import Migrated
-    from jobs.retention import Kept
+    from jobs.upkeep.erasure import Erased
+    from jobs.upkeep.migration import Migrated
+    from jobs.upkeep.retention import Kept
     from pipelines.alerting import Told
 
 SCHEMA = "causeway.maintain/1"
@@ -66,10 +66,10 @@ def maintain(place: Profile, request: Request, progress: Progress) -> Maintained
     if request.erase is not None:
         return Maintained(False, erased=_erase(place, request.erase, request))
     if request.migrate:
-        from jobs.migration import migrate
+        from jobs.upkeep.migration import migrate
 
         return Maintained(False, migrated=migrate(place.record_root))
-    from jobs import retention
+    from jobs.upkeep import retention
 
     tables = retention.maintain(
         place, dry_run=request.dry_run, compact_lake=request.compact_lake, progress=progress
@@ -91,7 +91,7 @@ def _check(request: Request) -> None:
 
 
 def _erase(place: Profile, target: str, request: Request) -> list[Erased]:
-    from jobs.erasure import Order, erase_ids, erase_rows
+    from jobs.upkeep.erasure import Order, erase_ids, erase_rows
 
     order = Order(request.reason, request.requested_by)
     if request.where:

@@ -8,10 +8,10 @@ from typing import Any
 from conf.keys import numerics_label, platform_label
 from conf.profile import Profile
 from estimators.errors import CausewayError, NotReproducibleError, Where
-from jobs.erasure import explain
 from jobs.ledger import Progress
 from jobs.reproduce import Reproduction
 from jobs.reproduce import reproduce as compute
+from jobs.upkeep.erasure import explain
 from pipelines.output import Answer
 
 SCHEMA = "causeway.reproduce/1"

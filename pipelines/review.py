@@ -10,8 +10,16 @@ from conf.load import LoadedStudy
 from conf.profile import Profile
 from conf.windows import parse_span
 from estimators.errors import UsageError
-from jobs import wording
-from jobs.standing import CANDIDATE, Decision, Judged, Meant, Standing, effect_ids, read_register
+from jobs.pages import wording
+from jobs.registry.standing import (
+    CANDIDATE,
+    Decision,
+    Judged,
+    Meant,
+    Standing,
+    effect_ids,
+    read_register,
+)
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -64,9 +72,9 @@ def review(place: Profile, loaded: LoadedStudy, request: Request) -> Reviewed:
     Raises
     ------
     UsageError, GateError, RetryableError
-        As for `jobs.review.decide`.
+        As for `jobs.registry.review.decide`.
     """
-    from jobs.review import PROMOTED, REJECTED, Ruling, decide
+    from jobs.registry.review import PROMOTED, REJECTED, Ruling, decide
 
     meant = _meant(loaded, request)
     if request.promote and request.reject:
@@ -86,7 +94,7 @@ def review(place: Profile, loaded: LoadedStudy, request: Request) -> Reviewed:
 
 
 def _tell(place: Profile, loaded: LoadedStudy, effect_id: str) -> None:
-    from jobs.champion import sync
+    from jobs.registry.champion import sync
 
     sync(place, loaded, effect_id)
 
@@ -198,7 +206,7 @@ def _rows(table: Table, standing: Standing) -> None:
 
 
 def _drift(judged: Judged) -> str:
-    from jobs.champion import drift_text
+    from jobs.registry.champion import drift_text
 
     return drift_text(judged).replace(" vs the champion", "")
 

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from jobs import wording
+from jobs.pages import wording
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from conf.profile import Profile
 from estimators.errors import PlatformError, Where
-from jobs.tracking import artifact_root, store
+from jobs.pages.tracking import artifact_root, store
 from pipelines.ports import HOST, claim
 
 _SECONDS_TO_START = 120

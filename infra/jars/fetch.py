@@ -23,7 +23,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT))
 
 from estimators.errors import CausewayError, PlatformError  # noqa: E402  (the path comes first)
-from jobs import jvm  # noqa: E402
+from jobs.spark import jvm  # noqa: E402
 
 DELTA = "io.delta:delta-spark_4.2_2.13:4.4.0"
 SHIPPED_BY_SPARK = "com.*:*,org.*:*,javax.*:*,commons-*:*,io.airlift:*"

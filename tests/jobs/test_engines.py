@@ -13,7 +13,8 @@ import pytest
 
 from conf.profile import Profile, Ray
 from estimators.errors import PlatformError
-from jobs import engines, jvm
+from jobs import engines
+from jobs.spark import jvm
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession

@@ -206,7 +206,7 @@ def shuffle_partitions(spark: SparkSession) -> Iterator[Callable[[int], None]]:
 
 
 def test_the_digest_sees_values_nulls_and_repeated_rows(spark: SparkSession) -> None:
-    from jobs.row_digest import digest_rows
+    from jobs.spark.row_digest import digest_rows
 
     def digest(rows: Sequence[tuple[Any, ...]], second: str = "b") -> str:
         schema = f"a string, {second} string, x double"

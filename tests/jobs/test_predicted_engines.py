@@ -6,7 +6,7 @@ import pytest
 
 from jobs import crossfit, estimate, features, register
 from jobs.lake import read
-from jobs.tracking import store
+from jobs.pages.tracking import store
 from tests.jobs.map_world import place, study, write
 
 pytestmark = pytest.mark.engines

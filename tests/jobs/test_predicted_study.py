@@ -13,9 +13,9 @@ from conf.gates import CheckRow, verdicts
 from conf.keys import crossfit_key
 from estimators.errors import ContractError, SourceError, StudyError
 from jobs import crossfit, estimate
-from jobs.evidence import gather
-from jobs.figures import draw
 from jobs.lake import read_record
+from jobs.pages.evidence import gather
+from jobs.pages.figures import draw
 from tests.jobs.map_world import features, place, study, villages, write
 
 

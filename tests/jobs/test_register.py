@@ -22,11 +22,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from estimators.errors import ContractError
-from jobs import register, tracking
+from jobs import register
 from jobs.contracts import EFFECTS
 from jobs.failpoints import VARIABLE
 from jobs.lake import read_record
 from jobs.ledger import find
+from jobs.pages import tracking
 from tests.jobs import record_sample as sample
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ CHILDREN = 6
 
 PROCESSES = multiprocessing.get_context("forkserver")
 """Forks of a process that has loaded everything and started nothing: a second, not ten."""
-PROCESSES.set_forkserver_preload(["jobs.register", "jobs.figures", "mlflow", "tests.jobs"])
+PROCESSES.set_forkserver_preload(["jobs.register", "jobs.pages.figures", "mlflow", "tests.jobs"])
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +77,7 @@ def registered(recorded: sample.Recorded) -> register.Registered:
 
 
 def client(home: Path) -> MlflowClient:
-    from mlflow import MlflowClient  # after jobs.tracking, which turns telemetry off
+    from mlflow import MlflowClient  # after jobs.pages.tracking, which turns telemetry off
 
     return MlflowClient(tracking_uri=sample.profile(home).mlflow_address)
 

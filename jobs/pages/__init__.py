@@ -1,0 +1,1 @@
+"""What a reviewer sees in MLflow: evidence from the record, figures, notes, views."""

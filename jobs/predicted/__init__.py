@@ -1,0 +1,1 @@
+"""Predicted outcomes: pinned calibrations and published columns."""

@@ -1,0 +1,1 @@
+"""Effects in MLflow's model registry: candidate, champion, drift, and the reviewer's decision."""

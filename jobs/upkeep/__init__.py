@@ -1,0 +1,1 @@
+"""Upkeep that never breaks a pin: retention, erasure, migration."""

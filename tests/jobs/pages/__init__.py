@@ -1,0 +1,1 @@
+"""Tests: What a reviewer sees in MLflow: evidence from the record, figures, notes, views."""

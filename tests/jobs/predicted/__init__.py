@@ -1,0 +1,1 @@
+"""Tests: Predicted outcomes: pinned calibrations and published columns."""

@@ -1,0 +1,1 @@
+"""Tests: candidate, champion, drift, and the reviewer's decision."""

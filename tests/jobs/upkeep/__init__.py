@@ -1,0 +1,1 @@
+"""Tests: Upkeep that never breaks a pin: retention, erasure, migration."""
