@@ -14,8 +14,10 @@ import pytest
 from conf.load import LoadedStudy, parse_study
 from conf.profile import Profile
 from estimators.errors import CausewayError, PlatformError, StudyError
-from jobs import champion, register, resolve, tracking
-from jobs.review import PROMOTED, Ruling, decide
+from jobs import register, resolve
+from jobs.pages import tracking
+from jobs.registry import champion
+from jobs.registry.review import PROMOTED, Ruling, decide
 from tests.jobs import record_sample as sample
 from tests.jobs import review_sample as windows
 from tests.jobs.review_sample import ATE
@@ -57,8 +59,8 @@ def test_no_module_pickles_evaluates_or_runs_a_shell(file: Path) -> None:
 def test_the_environment_is_read_in_one_place() -> None:
     """A secret that no module reads cannot be written by one."""
     allowed = {
-        "conf/profile.py", "jobs/failpoints.py", "jobs/engines.py", "jobs/jvm.py",
-        "jobs/tracking.py", "pipelines/doctor.py", "pipelines/ui.py",
+        "conf/profile.py", "jobs/failpoints.py", "jobs/engines.py", "jobs/spark/jvm.py",
+        "jobs/pages/tracking.py", "pipelines/doctor.py", "pipelines/ui.py",
     }  # fmt: skip
     for path in SOURCES:
         name = str(path.relative_to(ROOT))
