@@ -187,6 +187,9 @@ def test_ray_is_our_own_and_leaves_nothing(tmp_path: Path) -> None:
 def test_a_ray_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The remedy matters more than Ray's own pages of text."""
     ray = pytest.importorskip("ray")
+    # The session's Ray may be running: this test neither sees it nor stops it.
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
     monkeypatch.setattr(ray, "init", _refused)
     profile = Profile(name="t", home=tmp_path, ray=Ray(address="10.0.0.1:6379"))
     with (
