@@ -22,13 +22,14 @@ pytestmark = pytest.mark.engines
 
 JOBS = Path(__file__).parents[2] / "jobs"
 TABLES = ("effects", "checks", "stages", "cells", "moments", "tallies", "scores")
-QUICK = ("crossfit.after_cells", "register.between_children")
+QUICK = ("crossfit.after_cells",)
 POINTS = (
     "features.before_ledger",
     *(f"crossfit.{when}_{name}" for when in ("before", "after") for name in TABLES[3:]),
     "estimate.before_checks", "estimate.before_effects", "estimate.after_effects",
     "register.before_parent", "register.after_parent", "register.after_artifacts",
-    "register.between_children", "register.before_finish", "register.after_finish",
+    "register.between_children", "register.before_version", "register.before_finish",
+    "register.after_finish",
     "register.before_ledger", "register.after_ledger",
 )  # fmt: skip
 

@@ -193,7 +193,7 @@ def test_a_killed_erasure_is_finished_by_the_next(tmp_path: Path, point: str) ->
     path = flights(tmp_path)
     code = (
         "from pathlib import Path\n"
-        "from tests.jobs.test_erasure import ORDER, PERSON, erase_rows, sample\n"
+        "from tests.jobs.upkeep.test_erasure import ORDER, PERSON, erase_rows, sample\n"
         f"place = sample.profile(Path({str(tmp_path)!r}))\n"
         "erase_rows(place, 'flights', f\"who = '{PERSON}'\", ORDER)\n"
     )
