@@ -1,7 +1,8 @@
 """The record's schema version: refused when it differs, migrated from a home of schema 1.
 
 ``record-1.tar.gz`` is the record of a home that schema version 1 wrote, kept as it was:
-``python -m tests.jobs.upkeep.test_migration`` made it, and is not run again when the schema changes.
+``python -m tests.jobs.upkeep.test_migration`` made it, and is not run again when the schema
+changes.
 """
 
 from __future__ import annotations
@@ -131,7 +132,8 @@ def test_a_version_without_a_step_is_a_named_error(root: str) -> None:
 
 @pytest.mark.parametrize("point", ["after_columns", "before_property"])
 def test_a_killed_migration_goes_on(root: str, point: str) -> None:
-    code = f"from tests.jobs.upkeep.test_migration import STEPS, migrate\nmigrate({root!r}, 3, STEPS)\n"
+    program = "from tests.jobs.upkeep.test_migration import STEPS, migrate"
+    code = f"{program}\nmigrate({root!r}, 3, STEPS)\n"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env=os.environ | {VARIABLE: f"migration.{point}"},
