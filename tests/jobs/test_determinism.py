@@ -69,6 +69,7 @@ def test_ray_gives_the_bytes_of_inline(
     assert run(study, place(tmp_path, inline=False)) == expected[1]
 
 
+@pytest.mark.slow
 def test_one_worker_gives_the_bytes_of_two(
     spark: Any, tmp_path: Path, expected: tuple[Path, tuple[str, ...]]
 ) -> None:

@@ -272,6 +272,7 @@ def test_a_table_that_was_made_anew_is_not_taken_for_the_old(tmp_path: Path) -> 
         features.build(pinned, profile)
 
 
+@pytest.mark.slow
 def test_windows_share_a_table_and_a_new_covariate_joins_it(tmp_path: Path) -> None:
     profile = lake(tmp_path, [*visits(), *visits(400, datetime(2024, 4, 2, tzinfo=UTC))][:700])
     renamed = [row | {"visit": index} for index, row in enumerate(visits(400))]
@@ -289,6 +290,7 @@ def test_windows_share_a_table_and_a_new_covariate_joins_it(tmp_path: Path) -> N
     assert configuration["delta.deletedFileRetentionDuration"] == "interval 3650 days"
 
 
+@pytest.mark.slow
 def test_a_column_that_changed_its_type(tmp_path: Path) -> None:
     profile = lake(tmp_path)
     features.build(resolved(profile, plain()), profile)
@@ -313,6 +315,7 @@ def test_a_study_without_time_clusters_or_history(tmp_path: Path) -> None:
     assert Counter(row["fold"][0] for row in rows) == {0: 200, 1: 200}
 
 
+@pytest.mark.slow
 def test_a_watermark_that_needs_spark(tmp_path: Path) -> None:
     mark = 'event_time: at, watermark: "max(known) - INTERVAL 1 DAY"'
     profile = lake(tmp_path)

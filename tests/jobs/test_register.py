@@ -276,7 +276,13 @@ def test_the_ledger_has_the_stage_and_the_sources(months: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize(
+    "point",
+    [
+        POINTS[3],
+        *(pytest.param(each, marks=pytest.mark.slow) for each in POINTS if each != POINTS[3]),
+    ],
+)
 def test_a_kill_at_any_point_is_mended_by_the_next_registration(
     empty_store: Path, tmp_path: Path, point: str
 ) -> None:
@@ -365,6 +371,7 @@ def test_a_later_run_of_a_window_supersedes_the_earlier_with_its_children(tmp_pa
         assert {run.data.tags["superseded"] for run in found} == {expected}
 
 
+@pytest.mark.slow
 def test_a_superseded_run_that_is_registered_late_is_marked_at_once(tmp_path: Path) -> None:
     old = sample.record(tmp_path, recorded_at=sample.at(1))
     new = sample.record(tmp_path, salt="new", recorded_at=sample.at(2))

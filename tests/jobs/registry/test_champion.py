@@ -153,6 +153,7 @@ def test_doing_it_twice_changes_nothing(home: Path) -> None:
     assert everything(home) == before
 
 
+@pytest.mark.slow
 def test_windows_registered_in_another_order_stand_the_same(tmp_path: Path) -> None:
     windows.register_all(windows.record(tmp_path, "2013-02"), windows.record(tmp_path, "2013-01"))
     assert aliases(tmp_path) == {CANDIDATE: "2013-02"}
@@ -228,7 +229,13 @@ def test_files_are_equal_for_equal_runs_and_name_no_place_of_this_machine(home: 
     assert not any(str(place) in text for place in (home, Path.cwd()) for text in found.values())
 
 
-@pytest.mark.parametrize("point", ["before_version", "after_version", *POINTS[4:7]])
+@pytest.mark.parametrize(
+    "point",
+    [
+        "after_version",
+        *(pytest.param(each, marks=pytest.mark.slow) for each in ("before_version", *POINTS[4:7])),
+    ],
+)
 def test_a_killed_registration_leaves_no_half_model(tmp_path: Path, point: str) -> None:
     sample.record(tmp_path)
     answer = tmp_path / "answer"
