@@ -26,7 +26,7 @@ say() {
 
 fingerprint() {    # what .venv is made from; a moved clone has another path and needs another .venv
     printf '%s\n' "$root"
-    sha256sum requirements.lock infra/bootstrap.lock pyproject.toml infra/jars/fetch.py
+    sha256sum requirements.lock infra/bootstrap.lock pyproject.toml infra/jars/*
 }
 
 find_python() {
