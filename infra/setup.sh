@@ -26,7 +26,8 @@ say() {
 
 fingerprint() {    # what .venv is made from; a moved clone has another path and needs another .venv
     printf '%s\n' "$root"
-    sha256sum requirements.lock infra/bootstrap.lock pyproject.toml infra/jars/*
+    sha256sum requirements.lock infra/bootstrap.lock pyproject.toml \
+        infra/jars/fetch.py infra/jars/archive.py infra/jars/jars.sha256
 }
 
 find_python() {
