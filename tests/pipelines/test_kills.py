@@ -28,7 +28,8 @@ POINTS = (
     *(f"crossfit.{when}_{name}" for when in ("before", "after") for name in TABLES[3:]),
     "estimate.before_checks", "estimate.before_effects", "estimate.after_effects",
     "register.before_parent", "register.after_parent", "register.after_artifacts",
-    "register.between_children", "register.before_version", "register.before_finish",
+    "register.between_children", "register.before_version", "register.after_version",
+    "register.before_finish",
     "register.after_finish",
     "register.before_ledger", "register.after_ledger",
 )  # fmt: skip
@@ -119,7 +120,7 @@ def test_a_kill_there_and_a_run_again_give_the_same(base: Base, point: str) -> N
 def test_every_commit_boundary_of_the_stages_is_killed_at() -> None:
     found = {
         re.sub(r"\{\w+\}", "*", point)
-        for file in JOBS.glob("*.py")
+        for file in JOBS.rglob("*.py")
         for point in re.findall(r'\breach\(f?"([^"]+)"\)', file.read_text())
     }
     assert len(found) > 10, "the pattern no longer finds the points"
