@@ -159,10 +159,13 @@ def _settings(profile: Profile, name: str) -> dict[str, str]:
 def _launch(settings: dict[str, str], output: Path) -> SparkSession:
     from pyspark import SparkConf, SparkContext
     from pyspark.java_gateway import launch_gateway
+    from pyspark.logger import PySparkLogger
     from pyspark.sql import SparkSession
 
     # PySpark logs every failed analysis to the terminal; the error itself carries all of it.
-    logging.getLogger("SQLQueryContextLogger").disabled = True
+    for each in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        # Of Spark's own class, which takes its keywords; a level outlives other libraries' set-up.
+        PySparkLogger.getLogger(each).setLevel(logging.CRITICAL + 1)
     conf = SparkConf(loadDefaults=False).setAll(list(settings.items()))
     try:
         with output.open("wb") as sink:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
+import logging.config
 import os
 import stat
 import subprocess
@@ -261,3 +263,13 @@ def test_a_repository_out_of_reach(
     assert (caught.value.code, caught.value.exit_code) == ("jars_unreachable", 6)
     assert "proxy" in caught.value.remedy
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.engines
+def test_a_failed_analysis_is_an_error_whoever_sets_up_logging(spark: SparkSession) -> None:
+    """Prefect and others enable all loggers anew; Spark's must still take Spark's keywords."""
+    logging.config.dictConfig({"version": 1, "disable_existing_loggers": False})
+    for name in ("SQLQueryContextLogger", "DataFrameQueryContextLogger"):
+        logging.getLogger(name).disabled = False
+    with pytest.raises(Exception, match="UNRESOLVED_COLUMN"):
+        spark.sql("SELECT nowhere FROM VALUES (1) AS t(a)").collect()
