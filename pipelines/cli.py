@@ -470,18 +470,28 @@ def _usage(error: click.ClickException, arguments: Sequence[str]) -> dict[str, A
     return {"schema": f"causeway.{command}/1", "error": refused.as_dict()}
 
 
+def _terminate(*_: object) -> None:
+    """End as Ctrl-C does, also where a shell started this with SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
+
+
 def main() -> NoReturn:
     """Entry point of ``causeway``."""
-    code = 0
+    code = 1  # an error that nobody foresaw
 
     def leave() -> None:
-        if code == INTERRUPTED:
-            os._exit(code)
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):  # whoever read it has left
+                stream.flush()
+        os._exit(code)
 
-    # First in, last out: engines have stopped by then, and a stage's thread that still runs after
-    # an interrupt must not meet an interpreter that is taken down under it.
+    # First in, last out: engines have stopped by then. Arrow's threads that still read ahead, and a
+    # stage's thread after an interrupt, must not meet an interpreter that is taken down under them:
+    # it ends in SIGABRT now and then (https://github.com/apache/arrow/issues/45017).
     atexit.register(leave)
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, _terminate)
     code = execute(sys.argv[1:])
     if code == INTERRUPTED and not debug():
         # All is said; what engines complain of while they are torn down helps nobody.

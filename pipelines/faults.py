@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from estimators.errors import CausewayError, PlatformError, RetryableError, Wher
 _Look = Callable[[BaseException, Path | None], CausewayError | None]
 _FULL = ("no space left on device", "disk quota exceeded", "database or disk is full")
 _CLOSED = ("permission denied", "read-only file system", "readonly database")
+_ROOM_FOR_A_DATABASE = 10_000_000
 _EXTRAS = {"pyspark": "spark", "delta": "spark", "ray": "ray", "prefect": "prefect"}
 _EXTRAS |= {"mlflow": "mlflow", "matplotlib": "mlflow"}
 
@@ -103,6 +105,8 @@ def _prefect(error: BaseException, home: Path | None) -> CausewayError | None:
     """A Prefect server that is named and does not answer, or a temporary one that did not start."""
     text = str(error)
     if "ephemeral Prefect API server" in text:
+        if home is not None and shutil.disk_usage(home).free < _ROOM_FOR_A_DATABASE:
+            return _platform("disk_full", "the disk is full", home, "free some, then run again")
         remedy = "run again; on a busy machine keep a server (`causeway ui --prefect`) and name it"
         return _platform("prefect_start", "no temporary Prefect server", home, remedy)
     if "Failed to reach API at" in text:

@@ -21,17 +21,21 @@ pytestmark = pytest.mark.engines
 
 
 def start(
-    home: Path, study: Path, log: Path, prefect_server: str, *more: str
+    home: Path, study: Path, log: Path, prefect_server: str, on_sigint: signal.Handlers
 ) -> subprocess.Popen[str]:
-    """Start a run in a session of its own, its stderr in a file."""
+    """Start a run in a session of its own, its stderr in a file.
+
+    A shell starts what it puts in the background with SIGINT ignored; these tests may be there too.
+    """
     with log.open("w") as errors:
         return subprocess.Popen(
-            [str(COMMAND), "run", str(study), "--window", WINDOW, "--json", *more],
+            [str(COMMAND), "run", str(study), "--window", WINDOW, "--json"],
             env=clean_environment(home) | {"PREFECT_API_URL": prefect_server},
             stdout=subprocess.PIPE,
             stderr=errors,
             text=True,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, on_sigint),  # noqa: PLW1509 - no threads
         )
 
 
@@ -87,7 +91,9 @@ def test_an_interrupted_run_is_130_and_goes_on_later(
     home = tmp_path / "home"
     write_orders(home)
     study = write_study(tmp_path)
-    process = start(home, study, tmp_path / "log", prefect_server)
+    # SIGTERM must work where SIGINT is ignored: `nohup causeway run ... &`, then kill.
+    on_sigint = signal.SIG_DFL if how == signal.SIGINT else signal.SIG_IGN
+    process = start(home, study, tmp_path / "log", prefect_server, on_sigint)
     started.append(process)
     await_line(tmp_path / "log", when, process)
     began = time.monotonic()
@@ -116,7 +122,10 @@ def test_two_runs_at_once_compute_once(
     home = tmp_path / "home"
     write_orders(home)
     study = write_study(tmp_path)
-    both = [start(home, study, tmp_path / f"log{number}", prefect_server) for number in range(2)]
+    both = [
+        start(home, study, tmp_path / f"log{number}", prefect_server, signal.SIG_DFL)
+        for number in range(2)
+    ]
     started += both
     objects = [json.loads(each.communicate(timeout=240)[0]) for each in both]
     assert [each.returncode for each in both] == [0, 0], objects
