@@ -97,7 +97,7 @@ METHODS: dict[str, Method] = {
     ),
     "irm": Method(
         "interactive regression (augmented inverse probability weighting)",
-        ("ate", "att"),
+        ("ate", "att", "atu", "ato"),
         ("binary",),
         ("continuous", "binary"),
         ("g0", "g1", "m"),

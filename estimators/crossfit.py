@@ -209,7 +209,8 @@ def _fitted(
     nuisance = {name: predictions[target] for name, target in targets.items()}
     baseline = {name: _constant(units, target, rep) for name, target in targets.items()}
     if effect.treatment_kind == "binary":
-        nuisance["m_clipped"] = np.clip(nuisance["m"], effect.clip, 1.0 - effect.clip)
+        clip = 0.0 if effect.estimand == "ato" else effect.clip  # it divides by no propensity
+        nuisance["m_clipped"] = np.clip(nuisance["m"], clip, 1.0 - clip)
     return Fitted(
         effect,
         rep,

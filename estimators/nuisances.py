@@ -9,6 +9,9 @@ from estimators.catalog import Kind
 from estimators.effects import EffectSpec, Spec
 from estimators.learners import shares_matrix
 
+_ARMS = {"ate": (0, 1), "att": (0,), "atu": (1,), "ato": (0, 1)}
+"""Arms whose outcome an estimand of IRM regresses."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -67,8 +70,7 @@ def targets_of(effect: EffectSpec, rows: str) -> dict[str, Target]:
     if effect.method == "plr":
         needed["l"] = target(outcome, effect.outcome_kind, effect.outcome_learner)
         return needed
-    arms = (0,) if effect.estimand == "att" else (0, 1)
-    for level in arms:
+    for level in _ARMS[effect.estimand]:
         needed[f"g{level}"] = target(
             outcome, effect.outcome_kind, effect.outcome_learner, (treatment, level)
         )

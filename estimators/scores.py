@@ -41,6 +41,22 @@ def irm_att(y: Doubles, d: Doubles, g0: Doubles, m: Doubles) -> Score:
     return -d, d * (y - g0) - m * (1.0 - d) * (y - g0) / (1.0 - m)
 
 
+def irm_atu(y: Doubles, d: Doubles, g1: Doubles, m: Doubles) -> Score:
+    """Average treatment effect on the untreated; `m` is already clipped."""
+    return -(1.0 - d), (1.0 - d) * (g1 - y) + d * (1.0 - m) * (y - g1) / m
+
+
+def irm_ato(y: Doubles, d: Doubles, g0: Doubles, g1: Doubles, m: Doubles) -> Score:
+    """Average effect weighted by overlap, m(1-m); nothing is divided by `m`, nothing clipped.
+
+    The weight is estimated by ``(d - m)^2``, which keeps the score orthogonal in `m`. Source: Li,
+    Morgan and Zaslavsky 2018, *Balancing covariates via propensity score weighting*.
+    """
+    weight = (d - m) ** 2
+    residual = d * (1.0 - m) * (y - g1) - (1.0 - d) * m * (y - g0)
+    return -weight, residual + weight * (g1 - g0)
+
+
 def score(
     method: str, estimand: str, y: Doubles, d: Doubles, nuisance: Mapping[str, Doubles]
 ) -> Score:
@@ -52,11 +68,23 @@ def score(
             return irm_ate(y, d, nuisance["g0"], nuisance["g1"], nuisance["m"])
         case "irm", "att":
             return irm_att(y, d, nuisance["g0"], nuisance["m"])
+        case "irm", "atu":
+            return irm_atu(y, d, nuisance["g1"], nuisance["m"])
+        case "irm", "ato":
+            return irm_ato(y, d, nuisance["g0"], nuisance["g1"], nuisance["m"])
     raise NotImplementedError(f"{method}.{estimand} is in the catalogue but has no score")
 
 
 def arm_weights(estimand: str, d: Doubles, m: Doubles) -> Doubles:
-    """Weights that make the arms alike: 1/m and 1/(1-m) for the ATE, 1 and m/(1-m) for the ATT."""
-    if estimand == "att":
-        return d + (1.0 - d) * m / (1.0 - m)
+    """Weights that make the arms alike, of the treated and of the controls.
+
+    ATE: 1/m and 1/(1-m). ATT: 1 and m/(1-m). ATU: (1-m)/m and 1. Overlap: 1-m and m.
+    """
+    match estimand:
+        case "att":
+            return d + (1.0 - d) * m / (1.0 - m)
+        case "atu":
+            return d * (1.0 - m) / m + (1.0 - d)
+        case "ato":
+            return d * (1.0 - m) + (1.0 - d) * m
     return d / m + (1.0 - d) / (1.0 - m)

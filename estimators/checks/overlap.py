@@ -15,15 +15,14 @@ ARMS = ("0", "1")
 
 def weighting_of(effect: EffectSpec) -> str:
     """The record's name of the effect's weights."""
-    return "att" if effect.estimand == "att" else "ipw"
+    return effect.estimand if effect.estimand in ("att", "atu", "ato") else "ipw"
 
 
 def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
     """Propensities by arm (raw, with a histogram; weighted) and what was clipped."""
     effect, m = fitted.effect, fitted.nuisance["m"]
     everyone = selection(units, fitted.rep, fitted.rows)
-    clip = effect.clip
-    clipped = ((m < clip) | (m > 1.0 - clip)).astype(np.float64)
+    clipped = (m != fitted.nuisance["m_clipped"]).astype(np.float64)
     rows = tally(everyone, clipped[everyone.index], "clipped", effect_id=effect.effect_id)
     weight = units.weight * arm_weights(effect.estimand, fitted.d, fitted.nuisance["m_clipped"])
     for level, arm in enumerate(ARMS):

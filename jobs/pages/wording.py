@@ -16,6 +16,8 @@ _ESTIMANDS = {
     "slope": "slope",
     "ate": "average effect",
     "att": "average effect on the treated",
+    "atu": "average effect on the untreated",
+    "ato": "average effect weighted by overlap",
 }
 _MAX_DECIMALS = 6
 _PLAIN = range(-4, 7)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.catalog import METHODS
 from estimators.cells import EffectScores, sum_cells, sum_moments
 from estimators.crossfit import Plan, Sums, fit, place, plan, summarise, tasks
 from estimators.effects import EffectSpec, Spec
@@ -187,6 +188,11 @@ def trio(**changes: Any) -> tuple[EffectSpec, ...]:
         effect("irm", "ate", **changes),
         effect("irm", "att", **changes),
     )
+
+
+def irm(**changes: Any) -> tuple[EffectSpec, ...]:
+    """Every estimand of IRM of ``d`` on ``y``."""
+    return tuple(effect("irm", each, **changes) for each in METHODS["irm"].estimands)
 
 
 def predict(units: Units, work: Plan, salt: str = "") -> list[dict[Target, Doubles]]:

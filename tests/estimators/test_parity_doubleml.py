@@ -20,6 +20,7 @@ from tests.estimators.samples import (
     effect,
     estimates,
     family_sums,
+    irm,
     plan,
     predict,
     trio,
@@ -46,7 +47,8 @@ def peer(units: Units, spec: EffectSpec, predictions: list[dict]) -> dml.double_
     else:
         model = dml.DoubleMLIRM(
             data, DMLDummyRegressor(), DMLDummyClassifier(),
-            score="ATE" if spec.estimand == "ate" else "ATTE", n_folds=units.k, n_rep=len(reps),
+            score="ATTE" if spec.estimand == "att" else "ATE",
+            weights=population(units, spec, predictions), n_folds=units.k, n_rep=len(reps),
             ps_processor_config=PSProcessorConfig(clipping_threshold=spec.clip),
             draw_sample_splitting=False,
         )  # fmt: skip
@@ -70,10 +72,24 @@ def peer(units: Units, spec: EffectSpec, predictions: list[dict]) -> dml.double_
     external = {f"ml_{name}": np.stack([each[name] for each in predictions], axis=1)
                 for name in predictions[0]}  # fmt: skip
     if spec.method == "irm":
-        # The ATT needs no g1; DoubleML asks for one and its value cancels.
-        external.setdefault("ml_g1", np.zeros((units.n, len(reps))))
+        # The ATT needs no g1, the ATU no g0; DoubleML asks for both and the value cancels.
+        for name in ("ml_g0", "ml_g1"):
+            external.setdefault(name, np.zeros((units.n, len(reps))))
     model.fit(external_predictions={"d": external})
     return model
+
+
+def population(units: Units, spec: EffectSpec, predictions: list[dict]) -> dict | None:
+    """Weights of a weighted ATE that make it the ATU or the overlap-weighted effect."""
+    d, m = units.treatments[spec.treatment], predictions[0]["m"]
+    if spec.estimand == "atu":
+        m = np.clip(m, spec.clip, 1 - spec.clip)
+        weights, expected = 1 - d, 1 - m
+    elif spec.estimand == "ato":
+        weights, expected = (d - m) ** 2, m * (1 - m)
+    else:
+        return None
+    return {"weights": weights / weights.mean(), "weights_bar": expected[:, None] / weights.mean()}
 
 
 def both(units: Units, spec: EffectSpec):
@@ -86,9 +102,10 @@ def both(units: Units, spec: EffectSpec):
 
 
 @pytest.mark.parametrize("learner", [LINEAR, BOOSTED], ids=["linear", "xgboost"])
-@pytest.mark.parametrize("index", range(3), ids=["plr", "ate", "att"])
+@pytest.mark.parametrize("index", range(5), ids=["plr", "ate", "att", "atu", "ato"])
 def test_theta_and_se(index: int, learner: dict) -> None:
-    spec = trio(outcome_learner=learner, treatment_learner=learner)[index]
+    learners = {"outcome_learner": learner, "treatment_learner": learner}
+    spec = (effect(**learners), *irm(**learners))[index]
     units = build(11, Size(503, k=5))
     sums, model = both(units, spec)
     ours = estimates(units, sums)[spec.effect_id]
@@ -110,11 +127,11 @@ def test_dose() -> None:
 
 # DoubleML's sensitivity analysis, which is no part of the comparison, dislikes greedy propensities.
 @pytest.mark.filterwarnings("ignore:The estimated nu2 for d is not positive:UserWarning")
-@pytest.mark.parametrize("index", [1, 2], ids=["ate", "att"])
+@pytest.mark.parametrize("index", range(3), ids=["ate", "att", "atu"])
 def test_clipping(index: int) -> None:
     """Propensities beyond the bound: both clip before the score, neither drops a row."""
     greedy = BOOSTED | {"max_depth": 6, "learning_rate": 0.5, "n_estimators": 60}
-    spec = trio(treatment_learner=greedy, clip=0.05)[index]
+    spec = irm(treatment_learner=greedy, clip=0.05)[index]
     units = build(13, Size(600, k=5))
     sums, model = both(units, spec)
     (fits,) = predict(units, plan(units, (spec,)))

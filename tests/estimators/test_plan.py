@@ -74,6 +74,10 @@ def test_irm_adds_a_fit_an_arm_and_outcome() -> None:
         "irm.att.d.y": ["g0", "m"],
     }
     assert fits(work) == 4  # l, m, g0, g1: shared by the three
+    more = plan(units, (*trio(), effect("irm", "atu"), effect("irm", "ato")))
+    assert fits(more) == 4
+    assert sorted(more.targets["irm.atu.d.y"]) == ["g1", "m"]
+    assert sorted(more.targets["irm.ato.d.y"]) == ["g0", "g1", "m"]
     assert {each.arm for each in work.passes} == {None, ("d", 0), ("d", 1)}
 
 

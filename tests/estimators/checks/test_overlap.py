@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from estimators.checks import overlap
+from estimators.tallies import Tallies
 from tests.estimators.checks.small import ATE, ATT, findings, fitted_of, units_of
-from tests.estimators.samples import BOOSTED, Size, build, effect, plan, predict
+from tests.estimators.samples import BOOSTED, Size, build, crossfit, effect, plan, predict
 
 D = [1.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0]
 M = np.array([0.5, 0.2, 0.9, 0.5, 0.25, 0.005, 0.999])
@@ -39,6 +40,31 @@ def test_by_hand_for_the_att() -> None:
     assert found["ess_share"].value == pytest.approx(ess(m / (1 - m)), rel=1e-12)
     assert found["ess_share"].detail["ess"]["1"] == 1.0
     assert found["ess_share"].detail["weighting"] == "att"
+
+
+def test_by_hand_for_the_atu() -> None:
+    """Controls weigh alike; the treated weigh (1 - m) / m."""
+    units = units_of(D)
+    found = findings("overlap", units, fitted_of(units, effect("irm", "atu"), {"m": M}))
+    assert found["ess_share"].value == pytest.approx(ess((1 - M[:3]) / M[:3]), rel=1e-12)
+    assert found["ess_share"].detail["ess"]["0"] == 1.0
+    assert found["ess_share"].detail["weighting"] == "atu"
+
+
+def test_overlap_weights_are_bounded_and_nothing_is_clipped() -> None:
+    """Of a treatment that is nearly told by the covariates, the few comparable units count."""
+    units = build(3, Size(400))
+    greedy = BOOSTED | {"max_depth": 6, "learning_rate": 0.5, "n_estimators": 60}
+    spec = effect("irm", "ato", treatment_learner=greedy)
+    _, (sums,) = crossfit(units, (spec,))
+    m = next(v for t, v in predict(units, plan(units, (spec,)))[0].items() if t.variable == "d")
+    assert ((m < 0.01) | (m > 0.99)).any()
+    found = {each.metric: each for each in overlap.run(Tallies(sums.tallies), spec)}
+    assert found["clipped_share"].value == 0.0
+    d = units.treatments["d"]
+    expected = min(ess(m[d == 0]), ess(1 - m[d == 1]))
+    assert found["ess_share"].value == pytest.approx(expected, rel=1e-10)
+    assert found["ess_share"].detail["weighting"] == "ato"
 
 
 def test_histograms_count_the_raw_propensities() -> None:
