@@ -151,12 +151,14 @@ class LearnerSpec(Section):
     def resolved(self) -> dict[str, Any]:
         """All parameters with the catalogue's defaults filled in: what enters the key.
 
-        Numbers have the catalogue's type, so that ``1`` and ``1.0`` are one key.
+        Numbers have the catalogue's type, so that ``1`` and ``1.0`` are one key. A parameter
+        without a value is left out, so that a new one changes no key.
         """
         resolved: dict[str, Any] = {"learner": self.learner}
         for name, parameter in LEARNERS[self.learner].parameters.items():
             value = self.parameters.get(name, parameter.default)
-            resolved[name] = parameter.type(value) if value is not None else None
+            if value is not None:
+                resolved[name] = parameter.type(value)
         return resolved
 
 

@@ -36,7 +36,10 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A learner's parameter: its type, default and closed range."""
+    """A learner's parameter: its type, default and closed range.
+
+    Without a default it may be left out: the learner's docstring says what happens then.
+    """
 
     type: type
     default: int | float | str | None
@@ -127,6 +130,14 @@ LEARNERS: dict[str, Learner] = {
     "linear": Learner(
         "ridge regression, or logistic regression for a binary target",
         {"penalty": Parameter(float, 1.0, 0.0, None)},
+        missing=False,
+    ),
+    "spline": Learner(
+        "additive cubic B-splines with ridge, or logistic regression for a binary target",
+        {
+            "segments": Parameter(int, 4, 1, 50),
+            "penalty": Parameter(float, None, 0.0, None),
+        },
         missing=False,
     ),
     "constant": Learner(

@@ -147,6 +147,7 @@ def fit(units: Units, task: Task, salt: str, *, threads: int = 1, device: str = 
         train,
         np.flatnonzero(rows & held_out),
         units.weight,
+        place=units.place,
         threads=threads,
         device=device,
     )

@@ -53,6 +53,9 @@ class Units:
         Cells are hash buckets of clusters (or of units), so moments must carry the variance.
     groups
         Groupings by name.
+    place
+        ``(n,)`` hash of the cluster's id (the unit's, without clusters), which draws inside a
+        training fold follow; None where no learner draws.
     """
 
     design: Design
@@ -66,6 +69,7 @@ class Units:
     clusters: int | None
     bucketed: bool
     groups: Mapping[str, Groups]
+    place: NDArray[np.uint64] | None = None
 
     @property
     def n(self) -> int:

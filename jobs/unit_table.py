@@ -16,7 +16,7 @@ from conf.profile import Profile
 from estimators.catalog import LEARNERS
 from estimators.effects import EffectSpec
 from estimators.errors import ContractError, Where
-from estimators.learners import Design
+from estimators.learners import Design, draws_inside
 from estimators.units import Groups, Units, cross, groupings
 from jobs.lake import read
 from jobs.ledger import Stage
@@ -88,6 +88,7 @@ def read_units(
         None if cluster is None else len(cluster[1]),
         bucketed,
         _groups(table, effects),
+        _places(table["unit_id"] if clusters is None else clusters, effects),
     )
     _refuse_infinite(units, features)
     return UnitTable(units, table["unit_id"], clusters)
@@ -151,7 +152,20 @@ def bucket_name(label: str) -> str:
 
 
 def _bucket(label: str) -> int:
-    return int(xxhash.xxh64_intdigest(label.encode(), 42)) % BUCKETS
+    return _hash(label) % BUCKETS
+
+
+def _hash(label: str) -> int:
+    return int(xxhash.xxh64_intdigest(label.encode(), 42))
+
+
+def _places(owner: pa.ChunkedArray, effects: tuple[EffectSpec, ...]) -> NDArray[np.uint64] | None:
+    """Hash of each row's cluster (or unit), where a learner draws inside its training rows."""
+    specs = [spec for each in effects for spec in (each.outcome_learner, each.treatment_learner)]
+    if not any(draws_inside(spec) for spec in specs):
+        return None
+    codes, labels = _codes(owner)
+    return np.array([_hash(label) for label in labels], dtype=np.uint64)[codes]
 
 
 def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpec, ...]) -> Design:

@@ -85,7 +85,10 @@ def _learner(name: str, learner: Learner) -> dict[str, Any]:
 
 
 def _parameter(parameter: Parameter) -> dict[str, Any]:
-    schema: dict[str, Any] = {"type": _TYPES[parameter.type], "default": parameter.default}
+    kind = _TYPES[parameter.type]
+    schema: dict[str, Any] = {"type": kind, "default": parameter.default}
+    if parameter.default is None:
+        schema["type"] = [kind, "null"]
     if parameter.low is not None:
         schema["minimum"] = parameter.low
     if parameter.high is not None:

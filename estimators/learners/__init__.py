@@ -1,0 +1,105 @@
+"""Learners of conditional means: from a specification to out-of-fold predictions.
+
+A fold is opened once for a set of training rows and gives predictions for many targets, so that
+what targets share (XGBoost's binned matrix, an encoding) is built once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from estimators.catalog import LEARNERS, Kind
+from estimators.effects import Spec
+from estimators.errors import PlatformError
+from estimators.learners.boosted import BoostedFold, require_cuda
+from estimators.learners.design import Design, Doubles, Fold, Hashes, Index
+from estimators.learners.linear import LinearFold
+from estimators.learners.spline import SplineFold
+
+__all__ = [
+    "Design",
+    "Fold",
+    "draws_inside",
+    "open_fold",
+    "require_cuda",
+    "seed_of",
+    "shares_matrix",
+]
+
+
+def seed_of(*parts: object) -> int:
+    """A 31-bit seed from names, not from a worker or an order."""
+    text = "|".join(str(part) for part in parts)
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+def shares_matrix(spec: Spec) -> tuple[Any, ...]:
+    """Targets with equal values here are fitted in one opened fold."""
+    return (spec["learner"], spec.get("max_bin"), spec.get("segments"))
+
+
+def draws_inside(spec: Spec) -> bool:
+    """Whether the learner splits its training rows: by cluster, so it needs their hashes."""
+    return spec["learner"] == "spline" and "penalty" not in spec
+
+
+def open_fold(
+    spec: Spec,
+    design: Design,
+    train: Index,
+    test: Index,
+    weight: Doubles,
+    *,
+    place: Hashes | None = None,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Fold:
+    """Open a fold for the learner of `spec`.
+
+    Parameters
+    ----------
+    train, test
+        Row numbers, ascending.
+    weight
+        ``(n,)`` sampling weights of all rows.
+    place
+        ``(n,)`` hashes of all rows' clusters, which draws inside the fold follow; None: each row
+        is a cluster.
+    device
+        ``cpu`` or ``cuda``; a learner that cannot use it raises, it never falls back.
+
+    Raises
+    ------
+    PlatformError
+        The device is not there, or the learner does not run on it.
+    """
+    name = spec["learner"]
+    if device not in LEARNERS[name].devices:
+        raise PlatformError(
+            f"learner {name!r} does not run on {device!r}",
+            code="device",
+            remedy="choose device: cpu in the profile, or a learner that runs there",
+        )
+    weights = weight[train]
+    if name == "xgboost":
+        return BoostedFold(spec, design, train, test, weights, threads=threads, device=device)
+    if name == "linear":
+        return LinearFold(design, train, test, weights)
+    if name == "spline":
+        own = None if place is None else place[train]
+        return SplineFold(spec, design, train, test, weights, place=own)
+    return _ConstantFold(len(test), weights)
+
+
+class _ConstantFold:
+    """The weighted mean of the training rows."""
+
+    def __init__(self, held_out: int, weight: Doubles) -> None:
+        self.held_out = held_out
+        self.weight = weight
+
+    def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
+        return np.full(self.held_out, float(np.average(y, weights=self.weight)))
