@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,9 @@ from estimators.sums import sum_by
 
 Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
+
+Adjust = Literal["romano-wolf", "holm"]
+"""How p-values answer for the whole family."""
 
 FEW_CLUSTERS = 50
 DRAWS = 10_000
@@ -66,7 +70,7 @@ class Solved:
     covariance
         Clustered where clusters are declared, else HC0.
     hc0
-        ``(M,)`` unclustered variances.
+        ``(M, M)`` unclustered covariance.
     """
 
     theta: Doubles
@@ -94,8 +98,16 @@ class Estimate:
     error_code: str | None = None
 
 
-def solve(sums: FamilySums) -> Solved:
-    """Solve theta = -sum(psi_b) / sum(psi_a) and the covariance of one repetition."""
+def solve(sums: FamilySums, *, across: bool = False) -> Solved:
+    """Solve theta = -sum(psi_b) / sum(psi_a) and the covariance of one repetition.
+
+    Parameters
+    ----------
+    across
+        Where cells are buckets of clusters, moments are kept within groups, and two groups of one
+        cluster count as independent. With `across` their covariance is estimated by that of the
+        buckets' sums, as a contrast of the two needs it.
+    """
     size = len(sums.ids)
     sums, calibration = _apart(sums)
     total_a, total_b = sum_by(sums.column, sums.a, size), sum_by(sums.column, sums.b, size)
@@ -105,18 +117,14 @@ def solve(sums: FamilySums) -> Solved:
         if sums.clusters is None:
             covariance = hc0
         else:
-            meat = (
-                _sandwich(sums.cluster, theta)
-                if sums.cluster is not None
-                else _cell_meat(sums, theta)
-            )
+            meat = _meat(sums, theta, across=across)
             factor = np.sqrt(sums.clusters / np.maximum(sums.clusters - 1.0, 0.0))
             covariance = _scaled(meat, total_a) * np.outer(factor, factor)
         if calibration is not None:
             share = _scaled(_cell_meat(calibration, theta), total_a)
             covariance, hc0 = covariance + share, hc0 + share
     n = sum_by(sums.column, sums.n.astype(np.float64), size).astype(np.int64)
-    return Solved(theta, n, covariance, np.diagonal(hc0).copy())
+    return Solved(theta, n, covariance, hc0)
 
 
 def _apart(sums: FamilySums) -> tuple[FamilySums, FamilySums | None]:
@@ -132,6 +140,17 @@ def _apart(sums: FamilySums) -> tuple[FamilySums, FamilySums | None]:
         for rows in (~extra, extra)
     )  # fmt: skip
     return trial, calibration
+
+
+def _meat(sums: FamilySums, theta: Doubles, *, across: bool) -> Doubles:
+    """Second moments of the clusters' sums."""
+    if sums.cluster is None:
+        return _cell_meat(sums, theta)
+    meat = _sandwich(sums.cluster, theta)
+    if not across:
+        return meat
+    apart = (sums.cluster == 0.0).all(axis=0)
+    return np.where(apart, _cell_meat(sums, theta), meat)
 
 
 def _sandwich(moments: Doubles, theta: Doubles) -> Doubles:
@@ -167,44 +186,58 @@ def estimate(
     """
     first = repetitions[0]
     solved = [solve(sums) for sums in repetitions]
+    return conclude(
+        first.ids, solved, first.clusters, level, adjust="romano-wolf" if drawn else None
+    )
+
+
+def conclude(
+    ids: Sequence[str],
+    solved: Sequence[Solved],
+    clusters: Longs | None,
+    level: float,
+    *,
+    adjust: Adjust | None,
+) -> list[Estimate]:
+    """Figures of a family from its solution in each repetition.
+
+    Parameters
+    ----------
+    ids, clusters
+        Of the family, length M; no clusters are None.
+    adjust
+        ``romano-wolf`` draws the joint band and stepdown p-values; ``holm`` takes Bonferroni's band
+        and Holm's p-values, at no cost; None leaves both out.
+    """
     theta = np.median([each.theta for each in solved], axis=0)
     se = _median_se(solved, theta, [np.diagonal(each.covariance) for each in solved])
-    hc0 = _median_se(solved, theta, [each.hc0 for each in solved])
-    codes = [
-        _fault(theta[i], se[i], None if first.clusters is None else int(first.clusters[i]))
-        for i in range(len(first.ids))
-    ]
+    hc0 = _median_se(solved, theta, [np.diagonal(each.hc0) for each in solved])
+    counts = [None if clusters is None else int(clusters[i]) for i in range(len(ids))]
+    codes = [_fault(theta[i], se[i], counts[i]) for i in range(len(ids))]
     good = np.array([code is None for code in codes])
-    degrees = _degrees(first.clusters, len(first.ids))
+    degrees = _degrees(clusters, len(ids))
     with np.errstate(invalid="ignore", divide="ignore"):
         critical = np.asarray(stats.t.ppf(0.5 + level / 2.0, degrees))
         p_value = np.asarray(2.0 * stats.t.sf(np.abs(theta / se), degrees))
     band, adjusted = _joint(
-        solved, theta, se, good, degrees, level=level, ids=first.ids, drawn=drawn
+        solved, theta, se, good, degrees, level=level, ids=tuple(ids), adjust=adjust
     )
     return [
         _estimate(
-            first, i, int(solved[0].n[i]), codes[i], theta[i], se[i], hc0[i], critical[i],
-            p_value[i], band[i], adjusted[i],
+            (ids[i], int(solved[0].n[i]), counts[i]), codes[i], theta[i], se[i], hc0[i],
+            critical[i], p_value[i], band[i], adjusted[i],
         )
-        for i in range(len(first.ids))
+        for i in range(len(ids))
     ]  # fmt: skip
 
 
-def _estimate(
-    sums: FamilySums,
-    i: int,
-    n: int,
-    code: str | None,
-    *figures: float,
-) -> Estimate:
+def _estimate(effect: tuple[str, int, int | None], code: str | None, *figures: float) -> Estimate:
     theta, se, hc0, critical, p_value, band, adjusted = (float(each) for each in figures)
-    clusters = None if sums.clusters is None else int(sums.clusters[i])
     if code is not None:
-        return Estimate(sums.ids[i], n, clusters, error_code=code)
+        return Estimate(*effect, error_code=code)
     missing = np.isnan(band)
     return Estimate(
-        sums.ids[i], n, clusters, theta, se, hc0, theta - critical * se, theta + critical * se,
+        *effect, theta, se, hc0, theta - critical * se, theta + critical * se,
         p_value, None if missing else adjusted, None if missing else theta - band * se,
         None if missing else theta + band * se,
     )  # fmt: skip
@@ -243,7 +276,7 @@ def _joint(
     *,
     level: float,
     ids: tuple[str, ...],
-    drawn: bool,
+    adjust: Adjust | None,
 ) -> tuple[Doubles, Doubles]:
     """Critical values of the joint band and stepdown p-values, from draws of N(0, Corr).
 
@@ -256,13 +289,17 @@ def _joint(
     """
     size = len(theta)
     critical, adjusted = np.full(size, np.nan), np.full(size, np.nan)
-    if not drawn or not good.any():
+    if adjust is None or not good.any():
         return critical, adjusted
     df = df[good]
     p_value = np.asarray(2.0 * stats.t.sf(np.abs(theta[good] / se[good]), df))
     if good.sum() == 1:
         critical[good] = stats.t.ppf(0.5 + level / 2.0, df)
         adjusted[good] = p_value
+        return critical, adjusted
+    if adjust == "holm":
+        critical[good] = stats.t.isf((1.0 - level) / 2.0 / len(df), df)
+        adjusted[good] = holm(p_value)
         return critical, adjusted
     correlation = np.mean([_correlation(each.covariance[np.ix_(good, good)]) for each in solved], 0)
     names = tuple(name for name, kept in zip(ids, good, strict=True) if kept)
@@ -273,6 +310,18 @@ def _joint(
     z = np.asarray(stats.norm.isf(p_value / 2.0))
     adjusted[good] = np.maximum(_stepdown(z, draws), p_value)
     return critical, adjusted
+
+
+def holm(p_value: Doubles) -> Doubles:
+    """Holm's stepdown p-values, ``(M,)``: valid under any dependence.
+
+    Source: Holm 1979, *A simple sequentially rejective multiple test procedure*.
+    """
+    order = np.argsort(p_value, kind="stable")
+    times = np.arange(len(p_value), 0, -1)
+    adjusted: Doubles = np.empty_like(p_value)
+    adjusted[order] = np.minimum(np.maximum.accumulate(times * p_value[order]), 1.0)
+    return adjusted
 
 
 def _correlation(covariance: Doubles) -> Doubles:

@@ -152,7 +152,7 @@ def test_repetitions(index: int) -> None:
     for rep, family in enumerate(repetitions):
         solved = solve(family)
         assert solved.theta[0] == pytest.approx(model.all_coef[0, rep], rel=TOLERANCE)
-        assert np.sqrt(solved.hc0[0]) == pytest.approx(model.all_se[0, rep], rel=TOLERANCE)
+        assert np.sqrt(solved.hc0[0, 0]) == pytest.approx(model.all_se[0, rep], rel=TOLERANCE)
     assert estimate(repetitions, 0.95)[0].theta == pytest.approx(model.coef[0], rel=TOLERANCE)
 
 
