@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from conf.gates import thresholds
 from conf.plan import correction_tables, effect_specs, feature_columns
 from conf.study import Study
 from conf.windows import Span, duration
+from estimators.catalog import CUSTOM, ENTRY_POINTS, PACKAGES, is_named
 from estimators.effects import EffectSpec
 
 NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
@@ -140,8 +141,33 @@ def crossfit_inputs(
         "folds": study.folds.model_dump(),  # the salt seeds the learners too
         "device": device,
         "numerics": NUMERICS["crossfit"],
-        "libraries": _versions(_CROSSFIT_LIBRARIES),
+        "libraries": _versions(_CROSSFIT_LIBRARIES) | named_libraries(study),
     }
+
+
+def named_libraries(study: Study) -> dict[str, str]:
+    """Distributions that bring the study's learners named by path, and their versions.
+
+    Those that enter every key anyway are left out.
+    """
+    specs = [
+        name
+        for each in effect_specs(study)
+        for name in (each.outcome_learner["learner"], each.treatment_learner["learner"])
+        if is_named(name)
+    ]
+    found = {_distribution(name) for name in specs} - {*_CROSSFIT_LIBRARIES}
+    return _versions(tuple(sorted(found)))
+
+
+def _distribution(learner: str) -> str:
+    package, _, name = learner.partition(".")
+    if package != CUSTOM:
+        return PACKAGES[package]
+    for each in entry_points(group=ENTRY_POINTS, name=name):
+        if each.dist is not None:
+            return each.dist.name
+    return learner
 
 
 def _effect(spec: EffectSpec) -> dict[str, Any]:
@@ -226,10 +252,18 @@ def _bounds(span: Span) -> list[str]:
     return [span.start.isoformat(), span.end.isoformat()]
 
 
-def numerics_label() -> str:
-    """The record's `numerics`: the integers of `NUMERICS` and the library versions."""
+def numerics_label(study: Study | None = None) -> str:
+    """The record's `numerics`: the integers of `NUMERICS` and the library versions.
+
+    Parameters
+    ----------
+    study
+        Its learners named by path add their libraries.
+    """
     stages = ",".join(f"{stage}={number}" for stage, number in NUMERICS.items())
-    return f"{stages};{_joined(_LABEL_LIBRARIES)}"
+    own = named_libraries(study) if study is not None else {}
+    more = "".join(f",{name}={number}" for name, number in own.items())
+    return f"{stages};{_joined(_LABEL_LIBRARIES)}{more}"
 
 
 @cache

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from estimators.catalog import LEARNERS, OVERLAP_CLIP, Kind
+from estimators.catalog import LEARNERS, OVERLAP_CLIP, Kind, is_named
 
 Name = str
 
@@ -132,11 +132,15 @@ class Folds(Section):
 class LearnerSpec(Section):
     """A learner and its parameters, checked against the catalogue by `conf.load`.
 
-    Written flat in the file: ``{learner: xgboost, max_depth: 4}``, or just ``xgboost``.
+    Written flat in the file: ``{learner: xgboost, max_depth: 4}``, or just ``xgboost``. A learner
+    of an installed package is named by path, without the ending of its two classes:
+    ``{learner: sklearn.ensemble.RandomForest, n_estimators: 200}`` is the regressor of a
+    continuous target and the classifier of a binary one. Defaults are the package's; its version
+    enters the key.
     """
 
     learner: str
-    parameters: dict[str, int | float | str | None] = Field(default_factory=dict)
+    parameters: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -154,6 +158,8 @@ class LearnerSpec(Section):
         Numbers have the catalogue's type, so that ``1`` and ``1.0`` are one key. A parameter
         without a value is left out, so that a new one changes no key.
         """
+        if is_named(self.learner):
+            return {"learner": self.learner, **self.parameters}
         resolved: dict[str, Any] = {"learner": self.learner}
         for name, parameter in LEARNERS[self.learner].parameters.items():
             value = self.parameters.get(name, parameter.default)

@@ -145,6 +145,52 @@ LEARNERS: dict[str, Learner] = {
     ),
 }
 
+PACKAGES: dict[str, str] = {
+    "sklearn": "scikit-learn",
+    "lightgbm": "lightgbm",
+    "xgboost": "xgboost",
+}
+"""Packages whose learners a study may name by path, and the distributions that bring them."""
+
+CUSTOM = "custom"
+"""What the name of a learner from an entry point begins with: ``custom.NAME``."""
+
+ENTRY_POINTS = "causeway.learners"
+"""Group of the entry points by which an installed package adds learners.
+
+Each is a callable ``(kind, **parameters)`` that returns an unfitted scikit-learn estimator: with
+`predict` for the kind ``continuous``, with `predict_proba` for ``binary``.
+"""
+
+SUFFIXES: dict[Kind, str] = {"continuous": "Regressor", "binary": "Classifier"}
+"""Endings of the two classes that one name stands for."""
+
+NAMED = Learner("a scikit-learn compatible learner of an installed package", {}, missing=True)
+"""What is known of any learner that is named by path: its parameters are its class's."""
+
+SET_BY_US = ("random_state", "n_jobs", "device", "nthread", "num_threads", "seed")
+"""Parameters of named learners that a study may not set: the seeds and the profile do."""
+
+
+def learner_of(name: str) -> Learner:
+    """A learner of the catalogue, or what is known of one that is named by path."""
+    return LEARNERS.get(name, NAMED)
+
+
+def is_named(name: str) -> bool:
+    """Whether a learner is named by path: ``sklearn.ensemble.RandomForest``, ``custom.mine``."""
+    head, _, rest = name.partition(".")
+    return bool(rest) and head in (*PACKAGES, CUSTOM)
+
+
+def class_names(given: str, kind: Kind) -> tuple[str, ...]:
+    """Classes to look for, the first that serves: the twin of the kind, or the name as it is."""
+    stem = given
+    for suffix in SUFFIXES.values():
+        stem = stem.removesuffix(suffix)
+    return (f"{stem}{SUFFIXES[kind]}", given)
+
+
 CHECKS: dict[str, Check] = {
     "overlap": Check(
         "do both arms occur everywhere?",

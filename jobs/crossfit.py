@@ -165,6 +165,6 @@ def _commit(resolved: Resolved, stage: Stage, tables: dict[str, pa.Table], root:
         study=resolved.loaded.study.study,
         window=(resolved.span.start, resolved.span.end),
         sources=resolved.sources,
-        numerics=numerics_label(),
+        numerics=numerics_label(resolved.loaded.study),
         platform=platform_label(),
     )

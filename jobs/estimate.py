@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from conf.gates import passes, thresholds
 from conf.keys import (
     NUMERICS,
+    named_libraries,
     numeric_libraries,
     numerics_label,
     platform_label,
@@ -95,7 +96,7 @@ def _origin(resolved: Resolved, crossfit: Stage, profile: Profile) -> dict[str, 
         "study_key": study_key(study, resolved.span, tables, profile.device),
         "table_ids": tables,
         "device": profile.device,
-        "libraries": numeric_libraries(),
+        "libraries": numeric_libraries() | named_libraries(study),
         "numerics": NUMERICS,
         "text": resolved.loaded.text,
     }
@@ -121,7 +122,7 @@ def _commit(
         study=resolved.loaded.study.study,
         window=(resolved.span.start, resolved.span.end),
         sources=resolved.sources,
-        numerics=numerics_label(),
+        numerics=numerics_label(resolved.loaded.study),
         platform=platform_label(),
     )
 
@@ -146,7 +147,7 @@ def _effect_rows(
         "level": study.inference.level,
         "se_kind": f"cluster:{study.units.cluster}" if study.units.cluster else "hc0",
         "sources": list(resolved.sources.items()),
-        "numerics": numerics_label(),
+        "numerics": numerics_label(study),
         "platform": platform_label(),
         "recorded_at": datetime.now(UTC),
     }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from conf.keys import numerics_label
 from conf.load import LoadedStudy, parse_study
 from conf.profile import Profile
 from conf.windows import Span, span_of
@@ -50,6 +51,8 @@ class Reproduction:
         What can no longer be read, and why; None where all sources can.
     stages
         In order, from the first that was computed.
+    numerics
+        The label of the numerics that computed it now.
     erasures
         Erasures, on request, that took rows from what the run was made of.
     """
@@ -59,6 +62,7 @@ class Reproduction:
     started_from: Literal["sources", "features"]
     gone: SourceError | None
     stages: tuple[Compared, ...]
+    numerics: str
     erasures: tuple[Erasure, ...] = ()
 
     @property
@@ -104,7 +108,9 @@ def reproduce(run_key: str, profile: Profile, progress: Progress = silent) -> Re
     done = [each for each in (built, fitted, found) if each]
     stages = [_compare(recorded[each.name], each) for each in done]
     origin: Literal["sources", "features"] = "features" if gone else "sources"
-    return Reproduction(run, span, origin, gone, tuple(stages), erased)
+    return Reproduction(
+        run, span, origin, gone, tuple(stages), numerics_label(loaded.study), erased
+    )
 
 
 def erasures(

@@ -13,7 +13,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from conf.profile import Profile
-from estimators.catalog import LEARNERS
+from estimators.catalog import learner_of
 from estimators.effects import EffectSpec
 from estimators.errors import ContractError, Where
 from estimators.learners import Design, draws_inside
@@ -175,7 +175,7 @@ def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpe
         for each in effects
         for spec in (each.outcome_learner, each.treatment_learner)
     }
-    single = all(LEARNERS[name].single_precision for name in learners)
+    single = all(learner_of(name).single_precision for name in learners)
     values = np.empty((len(table), len(covariates)), dtype=np.float32 if single else np.float64)
     categories: dict[int, tuple[str, ...]] = {}
     for j, name in enumerate(covariates):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from conf.keys import numerics_label, platform_label
+from conf.keys import platform_label
 from conf.profile import Profile
 from estimators.errors import CausewayError, NotReproducibleError, Where
 from jobs.ledger import Progress
@@ -46,8 +46,8 @@ def _why(found: Reproduction) -> str:
             f"another platform rounds otherwise: recorded on {run.platform}, this is "
             f"{platform_label()}"
         )
-    if run.numerics_label != numerics_label():
-        return f"other versions: recorded with {run.numerics_label}, this is {numerics_label()}"
+    if run.numerics_label != found.numerics:
+        return f"other versions: recorded with {run.numerics_label}, this is {found.numerics}"
     return "platform and versions are those of the record: look at what changed in this stage"
 
 
@@ -76,7 +76,7 @@ def as_object(found: Reproduction, error: CausewayError | None) -> dict[str, Any
             for each in found.stages
         ],
         "recorded_on": {"platform": run.platform, "numerics": run.numerics_label},
-        "computed_on": {"platform": platform_label(), "numerics": numerics_label()},
+        "computed_on": {"platform": platform_label(), "numerics": found.numerics},
         "error": error.as_dict() if error else None,
     }
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from conf.document import Place, describe
 from conf.names import listed, nearest
+from conf.rules.named import named_faults
 from conf.rules.reading import Parts
-from estimators.catalog import LEARNERS, Parameter
+from estimators.catalog import LEARNERS, Parameter, is_named
 from estimators.errors import Fault
 
 _TYPES = {int: "a whole number", float: "a number", str: "text"}
@@ -28,18 +29,25 @@ def learner_faults(parts: Parts) -> Iterator[Fault]:
 def _learner(parts: Parts, place: Place) -> Iterator[Fault]:
     doc, given = parts.doc, parts.doc.at(*place)
     name = given.get("learner") if isinstance(given, dict) else given
-    known = listed(LEARNERS)
+    known = f"{listed(LEARNERS)}, or a path such as sklearn.ensemble.RandomForest"
     if isinstance(given, dict) and "learner" not in given:
         yield doc.fault(place, f"`learner` is missing in `{place[-1]}`", known)
     elif isinstance(given, list) or not isinstance(name, str):
         found = f"the learner of `{place[-1]}` is {describe(name)}"
         yield doc.fault(place, found, f"a learner's name: {known}")
+    elif is_named(name):
+        yield from named_faults(parts, place, name)
     elif name not in LEARNERS:
         at = (*place, "learner")
         yield doc.fault(at, f"the learner {name!r}", known, nearest(name, LEARNERS))
     elif isinstance(given, dict):
-        inner = (*place, "parameters") if "parameters" in given else place
-        yield from _parameters(parts, inner, name)
+        yield from _parameters(parts, inside(parts, place), name)
+
+
+def inside(parts: Parts, place: Place) -> Place:
+    """Where a learner's parameters stand: flat beside its name, or below `parameters`."""
+    given = parts.doc.mapping(*place)
+    return (*place, "parameters") if "parameters" in given else place
 
 
 def _parameters(parts: Parts, place: Place, learner: str) -> Iterator[Fault]:

@@ -9,7 +9,17 @@ from typing import Any
 from conf.gates import CONDITION_RULE
 from conf.names import IDENTIFIER
 from conf.study import Study
-from estimators.catalog import CHECKS, LEARNERS, METHODS, REVIEW_CHECKS, Learner, Parameter
+from estimators.catalog import (
+    CHECKS,
+    CUSTOM,
+    LEARNERS,
+    METHODS,
+    NAMED,
+    PACKAGES,
+    REVIEW_CHECKS,
+    Learner,
+    Parameter,
+)
 
 SCHEMA_PATH = Path(__file__).parent / "study.schema.json"
 
@@ -66,9 +76,32 @@ def _named(description: str, names: dict[str, str]) -> dict[str, Any]:
 
 def _learners() -> dict[str, Any]:
     names = _named("A learner with its defaults.", {n: each.title for n, each in LEARNERS.items()})
+    heads = "|".join([*PACKAGES, CUSTOM])
+    path = {
+        "description": NAMED.title,
+        "type": "string",
+        "pattern": rf"^({heads})\.",
+        "examples": ["sklearn.ensemble.RandomForest", "lightgbm.LGBM"],
+    }
     return {
         "description": "A learner's name, or a mapping with its parameters.",
-        "anyOf": [names, *(_learner(name, each) for name, each in LEARNERS.items())],
+        "anyOf": [
+            names,
+            *(_learner(name, each) for name, each in LEARNERS.items()),
+            path,
+            _by_path(path),
+        ],
+    }
+
+
+def _by_path(path: dict[str, Any]) -> dict[str, Any]:
+    """A learner of another package: its parameters are its class's."""
+    return {
+        "type": "object",
+        "title": "by path",
+        "properties": {"learner": path},
+        "required": ["learner"],
+        "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
     }
 
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from estimators.catalog import LEARNERS, Kind
+from estimators.catalog import LEARNERS, Kind, learner_of
 from estimators.effects import Spec
 from estimators.errors import PlatformError
 from estimators.learners.boosted import BoostedFold, require_cuda
 from estimators.learners.design import Design, Doubles, Fold, Hashes, Index
 from estimators.learners.linear import LinearFold
+from estimators.learners.named import NamedFold
 from estimators.learners.spline import SplineFold
 
 __all__ = [
@@ -77,13 +78,15 @@ def open_fold(
         The device is not there, or the learner does not run on it.
     """
     name = spec["learner"]
-    if device not in LEARNERS[name].devices:
+    if device not in learner_of(name).devices:
         raise PlatformError(
             f"learner {name!r} does not run on {device!r}",
             code="device",
             remedy="choose device: cpu in the profile, or a learner that runs there",
         )
     weights = weight[train]
+    if name not in LEARNERS:
+        return NamedFold(spec, design, train, test, weights)
     if name == "xgboost":
         return BoostedFold(spec, design, train, test, weights, threads=threads, device=device)
     if name == "linear":
