@@ -147,14 +147,14 @@ def scores_table(key: str, table: UnitTable, sums: Sequence[Sums]) -> pa.Table:
 def read_tallies(record_root: str, key: str, facts: Mapping[str, Any] | None = None) -> Tallies:
     """All tallies of a crossfit key, with the facts of its gates."""
     rows = read_record(record_root, "tallies", ds.field("crossfit_key") == key).to_pylist()
+    return Tallies(_tallies(rows), facts)
+
+
+def _tallies(rows: Sequence[Mapping[str, Any]]) -> list[Tally]:
     names = Tally.__dataclass_fields__
-    return Tallies(
-        [
-            Tally(**{name: row[name] for name in names} | {"hist": tuple(row["hist"])})
-            for row in rows
-        ],
-        facts,
-    )
+    return [
+        Tally(**{name: row[name] for name in names} | {"hist": tuple(row["hist"])}) for row in rows
+    ]
 
 
 def read_families(
@@ -164,6 +164,19 @@ def read_families(
     mine = ds.field("crossfit_key") == key
     cells = read_record(record_root, "cells", mine)
     return families(cells, read_record(record_root, "moments", mine), tallies, clustered)
+
+
+def read_family(record_root: str, key: str, name: str | None, clustered: bool) -> list[FamilySums]:
+    """One family of a crossfit key: that of a grouping, or the ungrouped effects.
+
+    Nothing where no sums of the grouping were kept.
+    """
+    mine = (ds.field("crossfit_key") == key) & _equal("group_by", name)
+    cells = read_record(record_root, "cells", mine)
+    counts = mine & (ds.field("subject") == "clusters")
+    rows = read_record(record_root, "tallies", counts).to_pylist() if clustered else []
+    moments = read_record(record_root, "moments", mine)
+    return families(cells, moments, Tallies(_tallies(rows)), clustered).get(name, [])
 
 
 def families(

@@ -75,7 +75,7 @@ def read_units(
     table = table.take(pc.sort_indices(table["unit_id"]))
     clusters = table["cluster_id"] if table["cluster_id"].null_count < len(table) else None
     cell, names, bucketed = _cells(table["unit_id"], clusters, profile)
-    cluster = None if clusters is None else _codes(clusters)
+    cluster = None if clusters is None else codes_of(clusters)
     units = Units(
         _design(table, covariates, effects),
         {name: _doubles(table[name]) for name in treatments},
@@ -118,7 +118,7 @@ def _folds(column: pa.ChunkedArray) -> NDArray[np.int16]:
     return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.int16)
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
+def codes_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
     """Index into the sorted distinct values; -1 where NULL."""
     encoded = column.combine_chunks().dictionary_encode()
     labels = encoded.dictionary.to_pylist()
@@ -139,7 +139,7 @@ def _cells(
     """
     owner = unit_id if clusters is None else clusters
     limit = profile.units_as_cells_max if clusters is None else profile.cells_max
-    codes, labels = _codes(owner)
+    codes, labels = codes_of(owner)
     if len(labels) <= limit:
         return codes, tuple(labels), False
     bucket = np.array([_bucket(label) for label in labels], dtype=np.int64)
@@ -164,7 +164,7 @@ def _places(owner: pa.ChunkedArray, effects: tuple[EffectSpec, ...]) -> NDArray[
     specs = [spec for each in effects for spec in (each.outcome_learner, each.treatment_learner)]
     if not any(draws_inside(spec) for spec in specs):
         return None
-    codes, labels = _codes(owner)
+    codes, labels = codes_of(owner)
     return np.array([_hash(label) for label in labels], dtype=np.uint64)[codes]
 
 
@@ -181,7 +181,7 @@ def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpe
     for j, name in enumerate(covariates):
         column = table[name]
         if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            codes, labels = _codes(column)
+            codes, labels = codes_of(column)
             values[:, j] = np.where(codes < 0, np.nan, codes)
             categories[j] = tuple(labels)
         else:
@@ -190,9 +190,16 @@ def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpe
 
 
 def _groups(table: pa.Table, effects: tuple[EffectSpec, ...]) -> dict[str, Groups]:
-    by = groupings(effects)
+    return dict(groups_of(table, columns) for columns in groupings(effects))
+
+
+def groups_of(table: pa.Table, columns: tuple[str, ...]) -> tuple[str, Groups]:
+    """A grouping of a table's rows by the text of its columns' values, with its name."""
+    if len(columns) == 1:
+        codes, values = codes_of(table[columns[0]].cast(pa.string()))
+        return columns[0], Groups(codes, tuple(values))
     labels = {
         name: np.array(table[name].cast(pa.string()).to_pylist(), dtype=object)
-        for name in sorted({column for columns in by for column in columns})
+        for name in sorted(set(columns))
     }
-    return dict(cross(labels, columns) for columns in by)
+    return cross(labels, columns)

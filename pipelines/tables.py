@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import shutil
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from jobs.pages import wording
@@ -47,6 +47,71 @@ def effects_text(rows: Iterable[Mapping[str, Any]]) -> str:
         table.add_row(*_cells(row, row["window"] if row["window"] != before else ""))
         before = row["window"]
     return rendered(table)
+
+
+def found_text(
+    rows: Sequence[Mapping[str, Any]],
+    contrasts: Sequence[Mapping[str, Any]],
+    study: str,
+    *,
+    asked: bool,
+) -> str:
+    """Effects, and what was asked of them: groups and contrasts with their joint bands."""
+    if not rows and not contrasts:
+        return f"{study}: nothing is recorded yet\n"
+    grouped = asked and all(row["group_by"] for row in rows)
+    shown = _family_text(rows, wording.name) if grouped and rows else ""
+    if not asked:
+        shown = effects_text(rows)
+    return shown + (_family_text(contrasts, _contrast_name) if contrasts else "")
+
+
+def _contrast_name(row: Mapping[str, Any]) -> str:
+    first, second = row["first"], row["second"]
+    name, _, group = first["effect_id"].partition("@")
+    if first["window"] != second["window"]:
+        return f"{name}, {first['window']} - {second['window']}"
+    if group:
+        other, _, value = second["effect_id"].partition("@")
+        sides = f"{group} - {value}"
+        return f"{name}, {sides}" if name == other else f"{name} - {other}, {sides}"
+    return f"{first['effect_id']} - {second['effect_id']}"
+
+
+def _family_text(
+    rows: Iterable[Mapping[str, Any]], name: Callable[[Mapping[str, Any]], str]
+) -> str:
+    """A line a row: interval, joint band, and p-values alone and in the family."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in ("window", "effect"):
+        table.add_column(column, no_wrap=True)
+    for column in ("estimate [CI]", "joint band", "SE", "p", "p adjusted", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    before = None
+    for row in rows:
+        window = row["window"] if "window" in row else row["first"]["window"]
+        places = wording.decimals(row["se"])
+        band = [row["band_low"], row["band_high"]]
+        table.add_row(
+            window if window != before else "",
+            name(row).replace("[", "\\["),
+            wording.interval(row).replace("[", "\\["),
+            "" if band[0] is None else "\\[" + ", ".join(f"{x:,.{places}f}" for x in band) + "]",
+            wording.number(row["se"]),
+            *(_p_value(row[column]) for column in ("p_value", "p_adjusted")),
+            f"{row['n']:,}" if "n" in row else "",
+        )
+        before = window
+    return rendered(table)
+
+
+def _p_value(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"  # noqa: PLR2004  three decimals
 
 
 def _cells(row: Mapping[str, Any], window: str) -> list[str]:

@@ -14,18 +14,13 @@ import numpy as np
 from estimators.catalog import LEARNERS, Kind, learner_of
 from estimators.effects import Spec
 from estimators.errors import PlatformError
-from estimators.learners.boosted import BoostedFold, require_cuda
 from estimators.learners.design import Design, Doubles, Fold, Hashes, Index
-from estimators.learners.linear import LinearFold
-from estimators.learners.named import NamedFold
-from estimators.learners.spline import SplineFold
 
 __all__ = [
     "Design",
     "Fold",
     "draws_inside",
     "open_fold",
-    "require_cuda",
     "seed_of",
     "shares_matrix",
 ]
@@ -77,6 +72,12 @@ def open_fold(
     PlatformError
         The device is not there, or the learner does not run on it.
     """
+    # Imported where they are used: who only reads sums needs neither XGBoost nor scikit-learn.
+    from estimators.learners.boosted import BoostedFold
+    from estimators.learners.linear import LinearFold
+    from estimators.learners.named import NamedFold
+    from estimators.learners.spline import SplineFold
+
     name = spec["learner"]
     if device not in learner_of(name).devices:
         raise PlatformError(

@@ -71,21 +71,29 @@ class Sums:
 def compare(sums: Sums, now: Row, then: Row) -> Comparison:
     """Test an effect's row of ``effects`` against the champion's row of the same effect."""
     key = str(then["run_key"])
+    pair = influences(sums, now, then)
+    if isinstance(pair, str):
+        return Comparison(key, None, pair)
+    return Comparison(key, drift(*pair))
+
+
+def influences(sums: Sums, now: Row, then: Row) -> tuple[Influence, Influence] | str:
+    """Influence of the cells on two rows of one effect; or the reason why there is none."""
     if not (wording.estimable(now) and wording.estimable(then)):
-        return Comparison(key, None, "not_estimable")
+        return "not_estimable"
     first, second = (sums.cells(str(row["run_key"])) for row in (now, then))
     if first is None or second is None:
-        return Comparison(key, None, "no_sums")
+        return "no_sums"
     # Where only one window is so large that its cells are buckets, the other's become so: a
     # bucket's id depends on the cluster's id alone.
     rename = _bucketed(first) != _bucketed(second)
     series = [_series(each, str(now["effect_id"]), rename=rename) for each in (first, second)]
     mine, theirs = series
     if mine is None or theirs is None:
-        return Comparison(key, None, "joint_sums")
+        return "joint_sums"
     if not mine or not theirs:
-        return Comparison(key, None, "no_sums")
-    return Comparison(key, drift(_influence(mine, now), _influence(theirs, then)))
+        return "no_sums"
+    return _influence(mine, now), _influence(theirs, then)
 
 
 def _bucketed(cells: pa.Table) -> bool:

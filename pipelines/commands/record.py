@@ -12,16 +12,38 @@ from pipelines.output import Answer, answer
 
 @click.command(
     short_help="Show what is recorded of a study.",
-    epilog="\b\nExample:\n  causeway effects rain_delays --window 2013-03 --json",
+    epilog="\b\nExamples:\n  causeway effects rain_delays --window 2013-03 --json\n"
+    "  causeway effects rain_delays --window 2013 --by carrier\n"
+    "  causeway effects rain_delays --window 2013 --contrast origin=JFK,origin=LGA\n"
+    "  causeway effects rain_delays --contrast 2013-01,2013-02",
 )
 @study_argument
 @click.option("--window", help="Only this window.")
+@click.option("--by", multiple=True, metavar="COLUMN", help="By group: origin, or origin*month.")
+@click.option(
+    "--contrast",
+    multiple=True,
+    metavar="A,B",
+    help="A less B: two groups, effects or windows.",
+)
+@click.option("--effect", multiple=True, metavar="GLOB", help="Only these effects.")
+@click.option(
+    "--adjust",
+    type=click.Choice(["romano-wolf", "holm"]),
+    default="romano-wolf",
+    show_default=True,
+    help="How p-values and bands answer for the family shown.",
+)
 @profile_option
 @json_option
-def effects(study: str, window: str | None, profile: str | None, as_json: bool) -> None:
+def effects(
+    study: str, window: str | None, profile: str | None, as_json: bool, **given: Any
+) -> None:
     """Show the current effects of a study: intervals, verdicts and failed checks.
 
-    Reads the record only; of each window and effect the row recorded last.
+    Reads the record only; of each window and effect the row recorded last. --by and --contrast
+    refit nothing: groups that the study declares come from its sums, groups of other stored
+    columns from the unit scores.
     """
 
     def body() -> Answer:
@@ -29,14 +51,15 @@ def effects(study: str, window: str | None, profile: str | None, as_json: bool) 
         from conf.profile import load_profile
         from conf.windows import parse_span
         from pipelines import effects as known
-        from pipelines.tables import effects_text
+        from pipelines.tables import found_text
 
         loaded = load_study(study)
         span = parse_span(window, loaded.study.window) if window else None
-        rows = known.current(load_profile(profile), loaded, span)
+        found = known.ask(load_profile(profile), loaded, known.Question(span, **given))
         name = loaded.study.study
-        text = effects_text(rows) if rows else f"{name}: nothing is recorded yet\n"
-        return Answer(known.as_object(name, rows), text)
+        asked = bool(given["by"] or given["contrast"])
+        text = found_text(found.rows, found.contrasts, name, asked=asked)
+        return Answer(known.as_object(name, found), text)
 
     answer("causeway.effects/1", as_json, body)
 

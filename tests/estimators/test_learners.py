@@ -19,10 +19,10 @@ from estimators.learners import (
     Design,
     boosted,
     open_fold,
-    require_cuda,
     seed_of,
     shares_matrix,
 )
+from estimators.learners.boosted import require_cuda
 from tests.estimators.samples import BOOSTED, CONSTANT, LINEAR
 
 SPLINE = {"learner": "spline", "segments": 4}

@@ -13,9 +13,10 @@ from deltalake import write_deltalake
 
 from conf.keys import features_key, numerics_label, platform_label
 from conf.load import LoadedStudy, load_study
+from conf.plan import feature_columns
 from conf.profile import Profile, load_profile
 from conf.windows import Span, parse_span
-from jobs import ledger
+from jobs import crossfit, estimate, ledger
 from jobs.lake import open_table
 from jobs.ledger import Stage
 from jobs.resolve import Resolved, resolve
@@ -45,19 +46,20 @@ effects:
   - {method: plr}
   - {method: irm, estimand: ate}
 """
-_FEATURES = pa.schema(
-    [
-        ("features_key", pa.string()),
-        ("unit_id", pa.string()),
-        ("cluster_id", pa.string()),
-        ("unit_time", pa.timestamp("us", tz="UTC")),
-        ("weight", pa.float64()),
-        ("fold", pa.list_(pa.int32())),
-        ("coupon", pa.int64()),
-        ("spend", pa.float64()),
-        ("age", pa.float64()),
-    ]
-)
+_FEATURES = {
+    "features_key": pa.string(),
+    "unit_id": pa.string(),
+    "cluster_id": pa.string(),
+    "unit_time": pa.timestamp("us", tz="UTC"),
+    "weight": pa.float64(),
+    "fold": pa.list_(pa.int32()),
+    "coupon": pa.int64(),
+    "spend": pa.float64(),
+    "age": pa.float64(),
+    "city": pa.string(),
+    "kind": pa.string(),
+}
+CITIES, KINDS = ("Lima", "Oslo", "Rome"), ("new", "old")
 
 
 def place(home: Path) -> Profile:
@@ -83,6 +85,8 @@ def orders(month: str, *, units: int = UNITS, shift: float = 0.0) -> pa.Table:
             "age": age,
             "coupon": coupon,
             "spend": EFFECT * coupon + 0.11 * age + rng.normal(0, 1.3, units) + shift,
+            "city": [CITIES[each % 7 % 3] for each in range(units)],
+            "kind": [KINDS[each % 11 % 2] for each in range(units)],
         }
     )
 
@@ -161,8 +165,9 @@ def _rows(found: Resolved, key: str) -> pa.Table:
         "weight": [1.0] * len(mine),
         "fold": pa.array(fold, pa.list_(pa.int32())),
     }
-    own = {name: mine[name] for name in ("coupon", "spend", "age")}
-    return pa.table(columns | own).cast(_FEATURES)
+    own = {name: mine[name] for name in feature_columns(found.loaded.study)}
+    rows = pa.table(columns | own)
+    return rows.cast(pa.schema([(name, _FEATURES[name]) for name in rows.column_names]))
 
 
 def _from(at: pa.ChunkedArray, span: Span) -> pa.ChunkedArray:
@@ -176,6 +181,18 @@ def _until(at: pa.ChunkedArray, span: Span) -> pa.ChunkedArray:
 def _digest(rows: pa.Table) -> str:
     text = repr(rows.drop_columns(["features_key"]).to_pylist())
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def record(file: Path, window: str, profile: Profile) -> Stage:
+    """Estimate a study on a window, from prebuilt features, and record it."""
+    prebuild(file, (window,), profile)
+    found = resolved(file, window, profile)
+    pins = {name: (pin.table_id, pin.version) for name, pin in found.pins.items()}
+    built = ledger.find(
+        profile.record_root, "features", features_key(found.loaded.study, found.span, pins)
+    )
+    assert built is not None
+    return estimate.run(found, crossfit.run(found, built, profile), profile)
 
 
 def loaded(file: Path) -> LoadedStudy:
