@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from estimators.catalog import LEARNERS, OVERLAP_CLIP, Kind, is_named
+from estimators.catalog import (
+    OVERLAP_CLIP,
+    TRAINING,
+    Kind,
+    Parameter,
+    is_named,
+    learner_of,
+)
 
 Name = str
+Scalar = bool | int | float | str | None
 
 
 class Section(BaseModel):
@@ -136,11 +145,12 @@ class LearnerSpec(Section):
     of an installed package is named by path, without the ending of its two classes:
     ``{learner: sklearn.ensemble.RandomForest, n_estimators: 200}`` is the regressor of a
     continuous target and the classifier of a binary one. Defaults are the package's; its version
-    enters the key.
+    enters the key. Every learner has ``max_train_rows`` and ``search``, a list of parameters to
+    choose from inside the training fold.
     """
 
     learner: str
-    parameters: dict[str, bool | int | float | str | None] = Field(default_factory=dict)
+    parameters: dict[str, Scalar | list[dict[str, Scalar]]] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -158,14 +168,26 @@ class LearnerSpec(Section):
         Numbers have the catalogue's type, so that ``1`` and ``1.0`` are one key. A parameter
         without a value is left out, so that a new one changes no key.
         """
+        known = {**learner_of(self.learner).parameters, **TRAINING}
         if is_named(self.learner):
-            return {"learner": self.learner, **self.parameters}
-        resolved: dict[str, Any] = {"learner": self.learner}
-        for name, parameter in LEARNERS[self.learner].parameters.items():
-            value = self.parameters.get(name, parameter.default)
-            if value is not None:
-                resolved[name] = parameter.type(value)
+            resolved: dict[str, Any] = {"learner": self.learner, **self.parameters}
+        else:
+            defaults = {name: each.default for name, each in known.items()}
+            given = _typed(defaults | self.parameters, known)
+            resolved = {"learner": self.learner, **given}
+        if "search" in self.parameters:
+            sets = cast("list[dict[str, Any]]", self.parameters["search"])
+            resolved["search"] = tuple(tuple(sorted(_typed(one, known).items())) for one in sets)
         return resolved
+
+
+def _typed(values: Mapping[str, Any], known: Mapping[str, Parameter]) -> dict[str, Any]:
+    """Values of the catalogue's types; those of no parameter of it as they are."""
+    return {
+        name: known[name].type(value) if name in known and value is not None else value
+        for name, value in values.items()
+        if value is not None or name not in known
+    }
 
 
 class Nuisances(Section):

@@ -122,6 +122,7 @@ LEARNERS: dict[str, Learner] = {
             "reg_alpha": Parameter(float, 0.0, 0.0, None),
             "gamma": Parameter(float, 0.0, 0.0, None),
             "max_bin": Parameter(int, 256, 2, 4096),
+            "early_stopping_rounds": Parameter(int, None, 1, 1000),
         },
         missing=True,
         devices=("cpu", "cuda"),
@@ -144,6 +145,21 @@ LEARNERS: dict[str, Learner] = {
         "the mean of the training fold: a baseline", {}, missing=True, single_precision=True
     ),
 }
+
+TRAINING: dict[str, Parameter] = {"max_train_rows": Parameter(int, None, 100, None)}
+"""Parameters of every learner: how it is trained.
+
+``max_train_rows`` trains on the units of a training fold with the smallest hashes, and predicts
+everywhere. ``search`` is a list of parameters to choose from inside the training fold.
+"""
+
+CHOSEN_INSIDE = frozenset({"max_train_rows", "early_stopping_rounds", "search"})
+"""What a fit is not given: it is settled inside the training fold first."""
+
+SHAPES_MATRIX = ("max_bin", "segments")
+"""Parameters that the opened training rows depend on: a search cannot vary them."""
+
+MOST_CANDIDATES = 50
 
 PACKAGES: dict[str, str] = {
     "sklearn": "scikit-learn",
@@ -168,8 +184,11 @@ SUFFIXES: dict[Kind, str] = {"continuous": "Regressor", "binary": "Classifier"}
 NAMED = Learner("a scikit-learn compatible learner of an installed package", {}, missing=True)
 """What is known of any learner that is named by path: its parameters are its class's."""
 
-SET_BY_US = ("random_state", "n_jobs", "device", "nthread", "num_threads", "seed")
-"""Parameters of named learners that a study may not set: the seeds and the profile do."""
+SET_BY_US = (
+    "random_state", "seed", "n_jobs", "nthread", "num_threads", "device", "early_stopping_rounds",
+)  # fmt: skip
+"""Parameters of named learners that a study may not set: the seeds and the profile do, and rounds
+that stop early need rows that they are not given."""
 
 
 def learner_of(name: str) -> Learner:

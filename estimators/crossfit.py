@@ -6,8 +6,9 @@ opens the fold once, so that the binned matrix is built once, and predicts the h
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +18,10 @@ from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_mome
 from estimators.checks import IMPLEMENTATIONS, applicable
 from estimators.debias.in_scores import CalibrationSums, calibration_sums
 from estimators.debias.in_study import NOTHING, Corrections, powered_scores
-from estimators.effects import EffectSpec, group_by_name
-from estimators.learners import open_fold, seed_of
+from estimators.effects import EffectSpec, Spec, group_by_name
+from estimators.learners import Fold, open_fold, seed_of
+from estimators.learners.draws import positions
+from estimators.learners.tuning import choose, is_tuned, own, split, subsample
 from estimators.nuisances import Pass, Target, needed, passes
 from estimators.scores import score
 from estimators.tallies import Fitted, Selection, Tally, selection, tally
@@ -140,28 +143,44 @@ def fit(units: Units, task: Task, salt: str, *, threads: int = 1, device: str = 
     training = rows & ~held_out
     if work.arm is not None:
         training &= units.treatments[work.arm[0]] == work.arm[1]
-    train = np.flatnonzero(training)
-    opened = open_fold(
-        work.targets[0].spec,
-        units.design,
-        train,
-        np.flatnonzero(rows & held_out),
-        units.weight,
-        place=units.place,
-        threads=threads,
-        device=device,
+    train = subsample(
+        np.flatnonzero(training),
+        units.unit,
+        work.targets[0].spec.get("max_train_rows"),
+        seed_of(salt, task.rep, "max_train_rows"),
     )
+    opening = partial(open_fold, design=units.design, weight=units.weight, place=units.place,
+                      threads=threads, device=device)  # fmt: skip
+    seeds = [seed_of(salt, task.rep, task.fold, each.name) for each in work.targets]
+    specs = _settled(units, work, train, seeds, opening)
+    opened = opening(specs[0], train=train, test=np.flatnonzero(rows & held_out))
     return np.stack(
         [
-            opened.predict(
-                units.column(target.variable)[train],
-                target.kind,
-                target.spec,
-                seed_of(salt, task.rep, task.fold, target.name),
-            )
-            for target in work.targets
+            opened.predict(units.column(target.variable)[train], target.kind, spec, seed)
+            for target, spec, seed in zip(work.targets, specs, seeds, strict=True)
         ]
     )
+
+
+def _settled(
+    units: Units,
+    work: Pass,
+    train: NDArray[np.intp],
+    seeds: Sequence[int],
+    opening: Callable[..., Fold],
+) -> list[Spec]:
+    """Each target's learner, with what is chosen inside the training rows chosen."""
+    if not any(is_tuned(each.spec) for each in work.targets):
+        return [own(each.spec) for each in work.targets]
+    inner = split(positions(len(train)) if units.place is None else units.place[train], 0)
+    opened = opening(own(work.targets[0].spec), train=train[inner.fit], test=train[inner.judge])
+    settled = []
+    for target, seed in zip(work.targets, seeds, strict=True):
+        spec, y = target.spec, units.column(target.variable)[train]
+        if is_tuned(spec):
+            spec = choose(spec, opened, y, units.weight[train], inner, kind=target.kind, seed=seed)
+        settled.append(own(spec))
+    return settled
 
 
 def place(units: Units, results: Sequence[tuple[Task, Doubles]]) -> dict[Target, Doubles]:

@@ -56,6 +56,8 @@ class Units:
     place
         ``(n,)`` hash of the cluster's id (the unit's, without clusters), which draws inside a
         training fold follow; None where no learner draws.
+    unit
+        ``(n,)`` hash of the unit's id, likewise.
     """
 
     design: Design
@@ -70,6 +72,7 @@ class Units:
     bucketed: bool
     groups: Mapping[str, Groups]
     place: NDArray[np.uint64] | None = None
+    unit: NDArray[np.uint64] | None = None
 
     @property
     def n(self) -> int:

@@ -88,7 +88,7 @@ def read_units(
         None if cluster is None else len(cluster[1]),
         bucketed,
         _groups(table, effects),
-        _places(table["unit_id"] if clusters is None else clusters, effects),
+        *_hashes(table["unit_id"], clusters, effects),
     )
     _refuse_infinite(units, features)
     return UnitTable(units, table["unit_id"], clusters)
@@ -159,13 +159,18 @@ def _hash(label: str) -> int:
     return int(xxhash.xxh64_intdigest(label.encode(), 42))
 
 
-def _places(owner: pa.ChunkedArray, effects: tuple[EffectSpec, ...]) -> NDArray[np.uint64] | None:
-    """Hash of each row's cluster (or unit), where a learner draws inside its training rows."""
+def _hashes(
+    unit_id: pa.ChunkedArray, clusters: pa.ChunkedArray | None, effects: tuple[EffectSpec, ...]
+) -> tuple[NDArray[np.uint64] | None, NDArray[np.uint64] | None]:
+    """Hashes of each row's cluster and of its own id, where a learner draws by them."""
     specs = [spec for each in effects for spec in (each.outcome_learner, each.treatment_learner)]
     if not any(draws_inside(spec) for spec in specs):
-        return None
-    codes, labels = codes_of(owner)
-    return np.array([_hash(label) for label in labels], dtype=np.uint64)[codes]
+        return None, None
+    unit = np.array([_hash(label) for label in unit_id.to_pylist()], dtype=np.uint64)
+    if clusters is None:
+        return unit, unit
+    codes, labels = codes_of(clusters)
+    return np.array([_hash(label) for label in labels], dtype=np.uint64)[codes], unit
 
 
 def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpec, ...]) -> Design:

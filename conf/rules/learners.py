@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from conf.document import Place, describe
 from conf.names import listed, nearest
 from conf.rules.named import named_faults
+from conf.rules.parameters import fits, rule
 from conf.rules.reading import Parts
-from estimators.catalog import LEARNERS, Parameter, is_named
+from conf.rules.search import search_faults
+from estimators.catalog import LEARNERS, TRAINING, Parameter, is_named
 from estimators.errors import Fault
-
-_TYPES = {int: "a whole number", float: "a number", str: "text"}
 
 
 def learner_faults(parts: Parts) -> Iterator[Fault]:
@@ -41,48 +40,31 @@ def _learner(parts: Parts, place: Place) -> Iterator[Fault]:
         at = (*place, "learner")
         yield doc.fault(at, f"the learner {name!r}", known, nearest(name, LEARNERS))
     elif isinstance(given, dict):
-        yield from _parameters(parts, inside(parts, place), name)
-
-
-def inside(parts: Parts, place: Place) -> Place:
-    """Where a learner's parameters stand: flat beside its name, or below `parameters`."""
-    given = parts.doc.mapping(*place)
-    return (*place, "parameters") if "parameters" in given else place
+        inner = (*place, "parameters") if "parameters" in given else place
+        yield from _parameters(parts, inner, name)
 
 
 def _parameters(parts: Parts, place: Place, learner: str) -> Iterator[Fault]:
-    known = LEARNERS[learner].parameters
+    known = {**LEARNERS[learner].parameters, **TRAINING}
     for name, value in parts.doc.mapping(*place).items():
-        at = (*place, name)
-        if name == "learner":
-            continue
+        if name == "search":
+            yield from search_faults(parts, (*place, name), learner)
+            for index, one in enumerate(parts.doc.items(*place, name)):
+                if isinstance(one, dict):
+                    yield from _values(parts, (*place, name, index), learner, one, known)
+        elif name != "learner":
+            yield from _values(parts, place, learner, {name: value}, known)
+
+
+def _values(
+    parts: Parts, place: Place, learner: str, given: Mapping[str, Any],
+    known: Mapping[str, Parameter],
+) -> Iterator[Fault]:  # fmt: skip
+    for name, value in given.items():
         if name not in known:
             found = f"the parameter `{name}` of {learner}"
-            yield parts.doc.fault(at, found, listed(known), nearest(name, known))
-        elif not _fits(value, known[name]):
+            names = [*known, "search"]
+            yield parts.doc.fault((*place, name), found, listed(names), nearest(name, names))
+        elif not fits(value, known[name]):
             found = f"`{name}` of {learner} is {describe(value)}"
-            yield parts.doc.fault(at, found, _rule(known[name]))
-
-
-def _fits(value: Any, parameter: Parameter) -> bool:
-    if value is None:
-        return parameter.default is None
-    if parameter.type is str:
-        return isinstance(value, str)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    if parameter.type is int and not isinstance(value, int):
-        return False
-    low = -math.inf if parameter.low is None else parameter.low
-    high = math.inf if parameter.high is None else parameter.high
-    return math.isfinite(value) and low <= value <= high
-
-
-def _rule(parameter: Parameter) -> str:
-    low, high = parameter.low, parameter.high
-    kind = _TYPES[parameter.type]
-    if low is not None and high is not None:
-        return f"{kind} from {low:g} to {high:g}"
-    if low is not None:
-        return f"{kind}, {low:g} or more"
-    return kind if high is None else f"{kind}, {high:g} or less"
+            yield parts.doc.fault((*place, name), found, rule(known[name]))

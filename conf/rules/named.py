@@ -16,8 +16,10 @@ from conf.installed import (
     signature,
 )
 from conf.names import listed, nearest
+from conf.rules.parameters import fits, rule
 from conf.rules.reading import Parts
-from estimators.catalog import CUSTOM, ENTRY_POINTS, PACKAGES, SET_BY_US, SUFFIXES, Kind
+from conf.rules.search import search_faults
+from estimators.catalog import CUSTOM, ENTRY_POINTS, PACKAGES, SET_BY_US, SUFFIXES, TRAINING, Kind
 from estimators.errors import Fault
 
 
@@ -82,10 +84,34 @@ def _parameters(parts: Parts, place: Place, name: str, found: list[Signature]) -
     given = parts.doc.mapping(*place)
     at = (*place, "parameters") if "parameters" in given else place
     values = {key: value for key, value in parts.doc.mapping(*at).items() if key != "learner"}
+    if "search" in values:
+        yield from search_faults(parts, (*at, "search"), name)
+    sets: list[tuple[Place, dict[str, Any]]] = [(at, values)]
+    for index, one in enumerate(parts.doc.items(*at, "search")):
+        if isinstance(one, dict):
+            sets.append(((*at, "search", index), one))
+    for where, each in sets:
+        yield from _values(parts, where, name, each, found)
+    for need in dict.fromkeys(need for served in found for need in served.required):
+        if need not in values:
+            said = f"{name} without its `{need}`"
+            yield parts.doc.fault(at, said, "a learner that a study can spell out")
+
+
+def _values(
+    parts: Parts, at: Place, name: str, values: dict[str, Any], found: list[Signature]
+) -> Iterator[Fault]:
     for key, value in values.items():
+        if key == "search":
+            continue
+        if key in TRAINING:
+            if not fits(value, TRAINING[key]):
+                said = f"`{key}` of {name} is {describe(value)}"
+                yield parts.doc.fault((*at, key), said, rule(TRAINING[key]))
+            continue
         if key in SET_BY_US:
             said = f"`{key}` of {name}"
-            yield parts.doc.fault((*at, key), said, "nothing: the study's seeds and profile set it")
+            yield parts.doc.fault((*at, key), said, "nothing: Causeway sets it")
         elif not _plain(value):
             said = f"`{key}` of {name} is {describe(value)}"
             yield parts.doc.fault((*at, key), said, "a number, a text, true, false or null")
@@ -94,10 +120,6 @@ def _parameters(parts: Parts, place: Place, name: str, found: list[Signature]) -
                 said, known = f"the parameter `{key}` of {name}", served.parameters
                 yield parts.doc.fault((*at, key), said, listed(known), nearest(key, known))
                 break
-    for need in dict.fromkeys(need for served in found for need in served.required):
-        if need not in values:
-            said = f"{name} without its `{need}`"
-            yield parts.doc.fault(at, said, "a learner that a study can spell out")
 
 
 def _plain(value: Any) -> bool:

@@ -11,12 +11,16 @@ from conf.names import IDENTIFIER
 from conf.study import Study
 from estimators.catalog import (
     CHECKS,
+    CHOSEN_INSIDE,
     CUSTOM,
     LEARNERS,
     METHODS,
+    MOST_CANDIDATES,
     NAMED,
     PACKAGES,
     REVIEW_CHECKS,
+    SHAPES_MATRIX,
+    TRAINING,
     Learner,
     Parameter,
 )
@@ -96,17 +100,27 @@ def _learners() -> dict[str, Any]:
 
 def _by_path(path: dict[str, Any]) -> dict[str, Any]:
     """A learner of another package: its parameters are its class's."""
+    scalar = {"type": ["number", "string", "boolean", "null"]}
     return {
         "type": "object",
         "title": "by path",
-        "properties": {"learner": path},
+        "properties": {
+            "learner": path,
+            **{key: _parameter(each) for key, each in TRAINING.items()},
+            "search": _search({"additionalProperties": scalar}),
+        },
         "required": ["learner"],
-        "additionalProperties": {"type": ["number", "string", "boolean", "null"]},
+        "additionalProperties": scalar,
     }
 
 
 def _learner(name: str, learner: Learner) -> dict[str, Any]:
-    properties = {key: _parameter(each) for key, each in learner.parameters.items()}
+    known = {key: _parameter(each) for key, each in learner.parameters.items()}
+    training = {key: _parameter(each) for key, each in TRAINING.items()}
+    chosen = {
+        key: each for key, each in known.items() if key not in (*CHOSEN_INSIDE, *SHAPES_MATRIX)
+    }
+    properties = {**known, **training, "search": _search({"properties": chosen})}
     return {
         "type": "object",
         "title": name,
@@ -114,6 +128,16 @@ def _learner(name: str, learner: Learner) -> dict[str, Any]:
         "properties": {"learner": {"const": name}, **properties},
         "required": ["learner"],
         "additionalProperties": False,
+    }
+
+
+def _search(candidate: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "description": "Sets of parameters to choose from inside the training fold.",
+        "type": "array",
+        "items": {"type": "object", "additionalProperties": False, **candidate},
+        "minItems": 2,
+        "maxItems": MOST_CANDIDATES,
     }
 
 

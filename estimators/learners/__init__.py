@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from estimators.catalog import LEARNERS, Kind, learner_of
+from estimators.catalog import CHOSEN_INSIDE, LEARNERS, SHAPES_MATRIX, Kind, learner_of
 from estimators.effects import Spec
 from estimators.errors import PlatformError
 from estimators.learners.design import Design, Doubles, Fold, Hashes, Index
@@ -34,12 +34,17 @@ def seed_of(*parts: object) -> int:
 
 def shares_matrix(spec: Spec) -> tuple[Any, ...]:
     """Targets with equal values here are fitted in one opened fold."""
-    return (spec["learner"], spec.get("max_bin"), spec.get("segments"))
+    return (
+        spec["learner"],
+        *(spec.get(name) for name in SHAPES_MATRIX),
+        spec.get("max_train_rows"),
+    )
 
 
 def draws_inside(spec: Spec) -> bool:
-    """Whether the learner splits its training rows: by cluster, so it needs their hashes."""
-    return spec["learner"] == "spline" and "penalty" not in spec
+    """Whether rows are drawn among the training rows: that takes hashes of their ids."""
+    unsettled = spec["learner"] == "spline" and "penalty" not in spec
+    return unsettled or not CHOSEN_INSIDE.isdisjoint(spec)
 
 
 def open_fold(
@@ -89,7 +94,7 @@ def open_fold(
     if name not in LEARNERS:
         return NamedFold(spec, design, train, test, weights)
     if name == "xgboost":
-        return BoostedFold(spec, design, train, test, weights, threads=threads, device=device)
+        return BoostedFold(spec, design, train, test, weight, threads=threads, device=device)
     if name == "linear":
         return LinearFold(design, train, test, weights)
     if name == "spline":

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xgboost as xgb
 
@@ -29,6 +31,7 @@ class BoostedFold:
     ) -> None:
         if device == "cuda":
             require_cuda()
+        weight, self.held_out_weight = weight[train], weight[test]
         self.weight = weight
         self.threads = threads
         self.device = device
@@ -45,26 +48,62 @@ class BoostedFold:
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
         """Train on `y` and predict the held-out rows."""
+        self.matrix.set_info(label=y)
+        settings = self._settings(y, kind, spec, seed)
+        booster = xgb.train(settings, self.matrix, num_boost_round=spec["n_estimators"])
+        predicted = booster.inplace_predict(self.held_out, validate_features=False)
+        return np.asarray(predicted, dtype=np.float64)
+
+    def stopped(
+        self, y: Doubles, kind: Kind, spec: Spec, seed: int, truth: Doubles, *, patience: int
+    ) -> tuple[Spec, Doubles]:
+        """Train until the held-out rows, whose values are `truth`, are predicted no better.
+
+        Returns
+        -------
+        tuple
+            `spec` with the best number of rounds, and its predictions.
+        """
+        self.matrix.set_info(label=y)
+        held_out = xgb.QuantileDMatrix(
+            self.held_out,
+            label=truth,
+            weight=self.held_out_weight,
+            ref=self.matrix,
+            feature_names=self.matrix.feature_names,
+            feature_types=self.matrix.feature_types,
+            enable_categorical=True,
+            max_bin=spec["max_bin"],
+            nthread=self.threads,
+        )
+        metric = "logloss" if kind == "binary" else "rmse"
+        booster = xgb.train(
+            self._settings(y, kind, spec, seed) | {"eval_metric": metric},
+            self.matrix,
+            num_boost_round=spec["n_estimators"],
+            evals=[(held_out, "judge")],
+            early_stopping_rounds=patience,
+            verbose_eval=False,
+        )
+        rounds = booster.best_iteration + 1
+        predicted = booster.inplace_predict(
+            self.held_out, iteration_range=(0, rounds), validate_features=False
+        )
+        return {**spec, "n_estimators": rounds}, np.asarray(predicted, dtype=np.float64)
+
+    def _settings(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> dict[str, Any]:
         base = float(np.average(y, weights=self.weight))
         if kind == "binary":
             base = min(max(base, _PROBABILITY_FLOOR), 1.0 - _PROBABILITY_FLOOR)
-        self.matrix.set_info(label=y)
-        parameters = {key: spec[key] for key in spec if key not in ("learner", "n_estimators")}
-        booster = xgb.train(
-            {
-                **parameters,
-                "objective": "binary:logistic" if kind == "binary" else "reg:squarederror",
-                "base_score": base,
-                "tree_method": "hist",
-                "device": self.device,
-                "nthread": self.threads,
-                "seed": seed,
-            },
-            self.matrix,
-            num_boost_round=spec["n_estimators"],
-        )
-        predicted = booster.inplace_predict(self.held_out, validate_features=False)
-        return np.asarray(predicted, dtype=np.float64)
+        return {
+            **{key: spec[key] for key in spec if key not in ("learner", "n_estimators")},
+            "objective": "binary:logistic" if kind == "binary" else "reg:squarederror",
+            "base_score": base,
+            "tree_method": "hist",
+            "device": self.device,
+            "nthread": self.threads,
+            "seed": seed,
+        }
 
 
 def require_cuda() -> None:

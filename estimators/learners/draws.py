@@ -28,14 +28,17 @@ def positions(n: int) -> Hashes:
 
 
 def parts(place: Hashes, k: int, seed: int) -> NDArray[np.int64]:
-    """Part of each row, 0 to k - 1; the rows of a cluster share one, and none is empty.
+    """Part of each row, 0 to k - 1; the rows of a cluster share one.
 
     Parameters
     ----------
     place
-        ``(n,)`` hash of the row's cluster; at least k of them differ.
+        ``(n,)`` hash of the row's cluster. Rows of one single cluster are cut by row; of fewer
+        clusters than k the last parts are empty.
     """
     clusters, owner = np.unique(place, return_inverse=True)
+    if len(clusters) == 1:
+        clusters, owner = positions(len(place)), np.arange(len(place))
     rank = np.empty(len(clusters), dtype=np.int64)
     rank[np.argsort(mixed(clusters, seed), kind="stable")] = np.arange(len(clusters))
     return np.asarray(rank[owner] % k, dtype=np.int64)

@@ -58,10 +58,8 @@ class SplineFold:
     @cached_property
     def _parts(self) -> list[Index]:
         """Row numbers of each part; whole clusters."""
-        k = min(PARTS, len(np.unique(self.place)))
-        place = self.place if k > 1 else positions(len(self.place))
-        part = parts(place, max(k, 2), 0)
-        return [np.flatnonzero(part == each) for each in range(max(k, 2))]
+        part = parts(self.place, PARTS, 0)
+        return [np.flatnonzero(part == each) for each in np.unique(part)]
 
     @cached_property
     def _products(self) -> list[Doubles]:

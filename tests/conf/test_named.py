@@ -21,6 +21,7 @@ from tests.conf.conftest import SMALL
 
 OURS = "{learner: xgboost, max_depth: 3}"
 GOOD = {
+    "fewer rows": "{learner: sklearn.ensemble.RandomForest, max_train_rows: 5000}",
     "a forest": "{learner: sklearn.ensemble.RandomForest, n_estimators: 200, bootstrap: false}",
     "one of the twins": "sklearn.ensemble.RandomForestRegressor",
     "no limit": "{learner: sklearn.ensemble.HistGradientBoosting, max_depth: null}",
@@ -40,6 +41,11 @@ BAD = {
     "threads": ("{learner: lightgbm.LGBM, n_jobs: 4}", "`n_jobs`", None),
     "a list": ("{learner: sklearn.ensemble.RandomForest, max_features: [1]}", "is a list", None),
     "an object": ("sklearn.ensemble.Stacking", "without its `estimators`", None),
+    "rows": ("{learner: lightgbm.LGBM, max_train_rows: 3}", "`max_train_rows`", None),
+    "a candidate's parameter": (
+        "{learner: sklearn.ensemble.RandomForest, search: [{max_dept: 3}, {}]}", "`max_dept`",
+        "max_depth",
+    ),
     "no entry point": ("custom.mine", "'custom.mine'", None),
 }  # fmt: skip
 
