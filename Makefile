@@ -27,7 +27,8 @@ ui: setup ## open MLflow on the record
 	@$(BIN)/causeway ui
 
 test: lint ## what CI runs: lint and the quick tests, under 8 minutes on two cores
-	@$(BIN)/python -m pytest -m "not slow and not gpu" $(SCRATCH)
+	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
+	    -m "not slow and not gpu" $(SCRATCH)
 
 test-long: setup ## the slow tests: kills, parity, coverage, the whole demo
 	@$(BIN)/python -m pytest -m "slow and not gpu" $(SCRATCH)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fcntl
 import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -71,10 +71,10 @@ def write_demo_lake(profile: Profile, progress: Progress = silent) -> dict[str, 
     ContractError
         A table of that name is there and is not the demo's.
     """
-    paths = {name: f"{profile.lake_root}/{name}" for name in _TABLES}
-    total = sum(len(_parts(name)) for name in _TABLES)
+    paths = _paths(profile)
+    total = _total()
     with _alone(profile):
-        count = sum(_done(name, path) for name, path in paths.items())
+        count = _written(paths)
         if count < total:
             with spark_session(profile, "demo-lake") as spark:
                 for name, path in paths.items():
@@ -82,6 +82,23 @@ def write_demo_lake(profile: Profile, progress: Progress = silent) -> dict[str, 
                         count += 1
                         progress("demo lake", count, total, f"{name}, part {part}")
     return {name: open_table(path).version() for name, path in paths.items()}
+
+
+def demo_lake_written(profile: Profile) -> bool:
+    """Whether every commit of `write_demo_lake` is there."""
+    return _written(_paths(profile)) == _total()
+
+
+def _paths(profile: Profile) -> dict[str, str]:
+    return {name: f"{profile.lake_root}/{name}" for name in _TABLES}
+
+
+def _total() -> int:
+    return sum(len(_parts(name)) for name in _TABLES)
+
+
+def _written(paths: Mapping[str, str]) -> int:
+    return sum(_done(name, path) for name, path in paths.items())
 
 
 @contextmanager

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from conf.load import load_study
 from conf.profile import Profile
 from estimators.errors import CausewayError
-from jobs.demo_lake import write_demo_lake
+from jobs.demo_lake import demo_lake_written, write_demo_lake
+from jobs.engines import kept_spark
 from jobs.ledger import Progress
 from jobs.pages import wording
 from pipelines.effects import Row, current
 from pipelines.execution import Execution
-from pipelines.run import run_study
+from pipelines.run import run_study, server_meanwhile
 from pipelines.tables import effects_text
 
 SCHEMA = "causeway.demo/1"
@@ -35,7 +37,13 @@ def demo(profile: Profile, name: str | None, progress: Progress) -> list[Executi
     list
         Executions in the order of `RUNS`, up to the first that failed.
     """
-    write_demo_lake(profile, progress)
+    with kept_spark(profile):
+        with nullcontext() if demo_lake_written(profile) else server_meanwhile(profile):
+            write_demo_lake(profile, progress)
+        return _run_all(name, progress)
+
+
+def _run_all(name: str | None, progress: Progress) -> list[Execution]:
     executions = []
     for number, (study, window) in enumerate(RUNS):
         progress("studies", number, len(RUNS), f"{study} {window}")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from conf.keys import crossfit_key, features_key, run_key
@@ -112,10 +115,39 @@ def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
     return None if estimate is None else [features, crossfit, estimate]
 
 
-def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
+@contextmanager
+def server_meanwhile(place: Profile) -> Iterator[None]:
+    """Start the temporary Prefect server beside other work: it needs some 15 s, mostly waiting.
+
+    A server that does not start is reported by the run that needs it.
+    """
+    if prefect_server():
+        yield
+        return
+    _settle_prefect(place)
+
+    def start() -> None:
+        from prefect.server.api.server import SubprocessASGIServer
+
+        with suppress(Exception):
+            SubprocessASGIServer().start()
+
+    starting = Thread(target=start, name="prefect-server", daemon=True)
+    starting.start()
+    try:
+        yield
+    finally:
+        starting.join()
+
+
+def _settle_prefect(place: Profile) -> None:
     own = place.home / "prefect"
     own.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
     settle(SETTINGS | {"PREFECT_HOME": str(own)})
+
+
+def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
+    _settle_prefect(place)
     from prefect.exceptions import TerminationSignal
 
     from pipelines.estimate import estimate_study

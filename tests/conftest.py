@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,6 +12,28 @@ from conf.profile import Profile, Ray, Spark
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+_SHARED = {"spark", "ray_session"}
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Share tests out to two processes: one with Spark and Ray, one with Prefect and the command.
+
+    Each of them then starts its engines once. A file without engines stays together.
+    """
+    name = str(item.path.relative_to(Path(__file__).parent))
+    if _SHARED & set(getattr(item, "fixturenames", ())):
+        name = "engines"
+    elif item.get_closest_marker("engines"):
+        name = "commands" if name.startswith("pipelines") else "engines"
+    item.add_marker(pytest.mark.xdist_group(name))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the long groups first, so that the short ones fill up what is left."""
+    first = ("engines", "commands")
+    items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args[0] not in first)
 
 
 @pytest.fixture(scope="session")
