@@ -50,7 +50,7 @@ def expected(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return home, run(study, place(home))
 
 
-@pytest.mark.parametrize("partitions", [3, 8])
+@pytest.mark.parametrize("partitions", [3, pytest.param(8, marks=pytest.mark.slow)])
 def test_partitions_and_order_of_rows_change_nothing(
     spark: Any, tmp_path: Path, expected: tuple[Path, tuple[str, ...]], partitions: int
 ) -> None:

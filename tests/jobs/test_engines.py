@@ -175,6 +175,7 @@ print(sorted(os.listdir(".")), (Path.home() / ".ray" / "auth_token").exists())
 
 
 @pytest.mark.engines
+@pytest.mark.slow
 def test_ray_is_our_own_and_leaves_nothing(tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()

@@ -134,6 +134,7 @@ def test_a_recorded_key_is_reused_without_spark(
     assert (again.version, again.rows, again.detail) == (first.version, first.rows, first.detail)
 
 
+@pytest.mark.slow
 def test_a_crash_before_the_ledger_is_repaired_without_double_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -173,6 +174,7 @@ def test_a_commit_that_is_tried_twice_adds_nothing(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_the_digest_does_not_depend_on_partitions_or_the_order_of_rows(
     spark: SparkSession, tmp_path: Path, shuffle_partitions: Callable[[int], None]
 ) -> None:
@@ -431,6 +433,7 @@ def test_known_at_is_guarded_too(tmp_path: Path, known_at: str, words: str) -> N
     assert nothing_written(profile)
 
 
+@pytest.mark.slow
 def test_the_stage_alone_as_a_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

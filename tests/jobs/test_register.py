@@ -276,13 +276,8 @@ def test_the_ledger_has_the_stage_and_the_sources(months: Path) -> None:
     }
 
 
-@pytest.mark.parametrize(
-    "point",
-    [
-        POINTS[3],
-        *(pytest.param(each, marks=pytest.mark.slow) for each in POINTS if each != POINTS[3]),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
 def test_a_kill_at_any_point_is_mended_by_the_next_registration(
     empty_store: Path, tmp_path: Path, point: str
 ) -> None:
@@ -315,6 +310,7 @@ def check_one_registration(
     assert json.loads(rows["detail"][0].as_py())["run_id"] == found.run_id
 
 
+@pytest.mark.slow
 def test_two_processes_with_the_same_key_make_one_registration(tmp_path: Path) -> None:
     recorded = sample.record(tmp_path)
     answers = [tmp_path / "first", tmp_path / "second"]
@@ -346,6 +342,7 @@ def test_a_moved_home_keeps_its_artifacts_and_holds_no_old_path(
     assert len(list((months / "mlflow/artifacts/rain_delays").iterdir())) == len(sample.LABELS)
 
 
+@pytest.mark.slow
 def test_a_store_that_was_lost_is_written_again(months: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     shutil.copytree(months, home)

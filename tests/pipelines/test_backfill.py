@@ -122,6 +122,7 @@ def test_recorded_windows_are_skipped_though_the_sources_moved_on(home: Path, st
     assert {name: rows(home, name) for name in before} == before, "nothing was written"
 
 
+@pytest.mark.slow
 def test_another_study_is_not_skipped(home: Path, study: Path) -> None:
     run(study)
     changed = prebuilt.write_study(home / "b", prebuilt.STUDY.replace("  - {method: plr}\n", ""))
@@ -191,6 +192,7 @@ def test_a_failed_window_stops_no_other_and_is_retried_on_its_pins(
     assert "nothing to do" in text(nothing)
 
 
+@pytest.mark.slow
 def test_a_failed_refresh_is_retried_though_the_record_has_an_older_run(
     home: Path, study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,6 +15,7 @@ from tests.pipelines.command import causeway_in
 pytestmark = pytest.mark.engines
 
 
+@pytest.mark.slow
 def test_prefect_shows_a_sub_flow_a_window_and_one_table(
     tmp_path: Path, prefect_server: str
 ) -> None:

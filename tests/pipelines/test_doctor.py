@@ -13,6 +13,7 @@ from tests.pipelines.small_study import write_orders
 
 
 @pytest.mark.engines
+@pytest.mark.slow
 def test_what_is_missing_has_a_remedy_and_the_rest_is_ok(
     causeway: Causeway, home: Path, tmp_path: Path
 ) -> None:

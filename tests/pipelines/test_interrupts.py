@@ -116,6 +116,7 @@ def test_an_interrupted_run_is_130_and_goes_on_later(
     assert again.object["effects"] == 5
 
 
+@pytest.mark.slow
 def test_two_runs_at_once_compute_once(
     tmp_path: Path, prefect_server: str, started: list[subprocess.Popen[str]]
 ) -> None:

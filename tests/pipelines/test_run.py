@@ -157,6 +157,7 @@ def test_a_second_run_adds_nothing_and_needs_no_server(recorded: Recorded) -> No
     assert not (recorded.home / "prefect" / "prefect.db").exists(), "a temporary server was started"
 
 
+@pytest.mark.slow
 def test_with_a_server_the_flow_says_already_recorded(recorded: Recorded) -> None:
     again = recorded.run(*recorded.command, "--json")
     assert again.object["status"] == "already_recorded"

@@ -78,6 +78,7 @@ def test_every_figure_is_a_png_640_pixels_wide(march: Evidence) -> None:
         assert "Software" not in image.info
 
 
+@pytest.mark.slow
 def test_the_same_record_gives_the_same_bytes_whatever_the_users_settings(march: Evidence) -> None:
     first = figures.draw(march)
     with mpl.rc_context({"font.size": 20, "axes.facecolor": "black", "savefig.dpi": 50}):
