@@ -159,6 +159,7 @@ def _commit(resolved: Resolved, stage: Stage, tables: dict[str, pa.Table], root:
         append_once(root, name, stage.key, rows)
         reach(f"crossfit.after_{name}")
     version = open_table(record_path(root, stage.table)).version()
+    reach("crossfit.before_ledger")
     return ledger.commit(
         root,
         replace(stage, version=version),

@@ -116,6 +116,7 @@ def _commit(
     append_once(root, "effects", stage.key, pa.Table.from_pylist(effects, schema=EFFECTS))
     reach("estimate.after_effects")
     version = open_table(record_path(root, "effects")).version()
+    reach("estimate.before_ledger")
     return ledger.commit(
         root,
         replace(stage, version=version),

@@ -20,6 +20,7 @@ from conf.study import Study
 from conf.windows import Span, span_of
 from estimators.errors import SourceError, Where
 from jobs.contracts import BACKFILLS
+from jobs.failpoints import reach
 from jobs.lake import Pin, append_once, read_record
 from jobs.maturity import ready_at, statistic, timed_sources
 from jobs.resolve import pin_corrections, pin_sources
@@ -215,7 +216,9 @@ def record_backfill(
         for each in windows
     ]
     table = pa.Table.from_pylist(rows, schema=BACKFILLS)
+    reach("backfill.before_plan")
     append_once(record_root, "backfills", f"backfill:{plan.name}", table)
+    reach("backfill.after_plan")
     return plan
 
 

@@ -15,11 +15,13 @@ from conf.profile import Profile
 from jobs import crossfit, estimate, features, ledger, register, resolve
 from jobs.engines import ray_cluster, spark_session
 from jobs.ledger import Progress, Stage
+from jobs.memory import give_back
 from jobs.pins import PlannedWindow
 from jobs.resolve import Resolved
 from pipelines.backfill_report import Report
 from pipelines.execution import Execution, findings
 from pipelines.faults import translate
+from pipelines.in_thread import in_thread
 from pipelines.locks import only_one
 from pipelines.stagewise import Engines, Passage, StageMaker, Turnstile
 
@@ -110,6 +112,7 @@ class _Crew:
                 await _Way(self, passage, planned, execution).go()
         except Exception as raised:
             execution.fail(translate(raised, self.place.home))
+        await in_thread(give_back)
         return execution
 
     def told(self, label: str) -> Progress:

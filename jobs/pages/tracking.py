@@ -14,6 +14,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 from conf.profile import Profile
 from estimators.errors import PlatformError, Where
+from jobs.failpoints import reach
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient  # after telemetry is off; 2 s that `ui` saves
@@ -40,8 +41,9 @@ def database(profile: Profile) -> Path | None:
 def store(profile: Profile) -> Iterator[MlflowClient]:
     """Open the store for writing, alone among the processes that share this home.
 
-    A fresh SQLite file is migrated once, under the lock (several processes that touch it at once
-    break the migration). Where the home was moved or copied, the artifact root is rewritten.
+    A fresh SQLite file is made once, under the lock (several processes that touch it at once break
+    its migration), and under another name until it is whole: a crash leaves no half of it. Where
+    the home was moved or copied, the artifact root is rewritten.
 
     Raises
     ------
@@ -66,6 +68,8 @@ def _client(profile: Profile) -> MlflowClient:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
     try:
+        if file is not None and not file.exists():
+            _create(file, artifact_root(profile))
         client = MlflowClient(
             tracking_uri=profile.mlflow_address, registry_uri=profile.mlflow_address
         )
@@ -81,6 +85,19 @@ def _client(profile: Profile) -> MlflowClient:
         ) from error
     relocate(profile)
     return client
+
+
+def _create(file: Path, artifacts: Path) -> None:
+    """Make an empty store, whole or not at all: MLflow takes forty migrations, each a commit."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    partial = file.with_name(f"{file.name}.partial")
+    for left in file.parent.glob(f"{partial.name}*"):  # by a crash, with SQLite's journal
+        left.unlink()
+    made = SqlAlchemyStore(f"{_SQLITE}{partial}", artifacts.as_uri())
+    made.engine.dispose()
+    reach("register.before_store")
+    partial.replace(file)
 
 
 def without_password(address: str) -> str:

@@ -20,6 +20,7 @@ from deltalake.exceptions import DeltaError
 from conf.document import read_document
 from conf.profile import Profile
 from jobs.contracts import RECORD
+from jobs.failpoints import reach
 from jobs.lake import exists, read_record, record_path
 from jobs.ledger import Progress, silent
 from jobs.resolve import absolute
@@ -193,11 +194,13 @@ def _upkeep(
     readable = {version for version in keep if not is_gone(path, version)}
     if compact and not dry_run and len(active(table)) > profile.retention.small_files:
         table.optimize.compact()
+        reach("maintain.after_compact")
         table = DeltaTable(path)
         table.create_checkpoint()
     hours = profile.retention.days * 24
     removable = _removable(table, path, hours, readable)
     if removable and not dry_run:
+        reach("maintain.before_vacuum")
         table.vacuum(
             hours, dry_run=False, enforce_retention_duration=False, keep_versions=sorted(readable)
         )

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from jobs.lake import read_record
-from pipelines.execution import STAGES
+from pipelines import execution
+from tests.kills.scenarios import STAGES, STORE
 from tests.pipelines.command import Ran, causeway_in
 from tests.pipelines.small_study import WINDOW, write_orders, write_study
 
@@ -23,16 +24,7 @@ pytestmark = pytest.mark.engines
 JOBS = Path(__file__).parents[2] / "jobs"
 TABLES = ("effects", "checks", "stages", "cells", "moments", "tallies", "scores")
 QUICK = ("crossfit.after_cells",)
-POINTS = (
-    "features.before_ledger",
-    *(f"crossfit.{when}_{name}" for when in ("before", "after") for name in TABLES[3:]),
-    "estimate.before_checks", "estimate.before_effects", "estimate.after_effects",
-    "register.before_parent", "register.after_parent", "register.after_artifacts",
-    "register.between_children", "register.before_version", "register.after_version",
-    "register.before_finish",
-    "register.after_finish",
-    "register.before_ledger", "register.after_ledger",
-)  # fmt: skip
+POINTS = ("features.before_ledger", *STORE, *STAGES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +117,8 @@ def test_every_commit_boundary_of_the_stages_is_killed_at() -> None:
     }
     assert len(found) > 10, "the pattern no longer finds the points"
     for point in found:
-        if point.partition(".")[0] in STAGES:  # the demo's lake and reviews have their own tests
+        if (
+            point.partition(".")[0] in execution.STAGES
+        ):  # the demo's lake and reviews have their own tests
             pattern = re.escape(point).replace(r"\*", r"\w+")
             assert any(re.fullmatch(pattern, each) for each in POINTS), f"{point} has no test"

@@ -29,6 +29,24 @@ def test_a_stage_runs_in_a_daemon_thread_with_the_callers_context() -> None:
     assert asyncio.run(main()) == (True, True, "here1x")
 
 
+def test_stage_after_stage_runs_in_one_thread_and_two_at_once_in_two() -> None:
+    """What a library keeps for each thread does not grow with the stages."""
+
+    async def main() -> tuple[set[int], set[int]]:
+        one_by_one = {await in_thread(threading.get_ident) for _ in range(50)}
+        meeting = threading.Barrier(2, timeout=20)
+
+        def meet() -> int:
+            meeting.wait()
+            return threading.get_ident()
+
+        return one_by_one, set(await asyncio.gather(in_thread(meet), in_thread(meet)))
+
+    one_by_one, together = asyncio.run(main())
+    assert len(one_by_one) == 1
+    assert len(together) == 2
+
+
 @pytest.mark.parametrize("error", [ValueError("no"), SystemExit(3)])
 def test_its_error_is_the_awaiters(error: BaseException) -> None:
     def fail() -> None:
