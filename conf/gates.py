@@ -171,7 +171,7 @@ def _failed_gates(
 
 def _expects(check: str, spec: EffectSpec) -> bool:
     return applies(
-        check, spec.method, spec.treatment_kind, drops=spec.drop_missing,
+        check, spec.method, spec.instrument_kind or spec.treatment_kind, drops=spec.drop_missing,
         predicted=spec.correction not in (None, "ppi"),
     )  # fmt: skip
 

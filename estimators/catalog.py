@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Kind = Literal["binary", "continuous"]
+TreatmentKind = Literal["binary", "continuous", "categorical"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +23,19 @@ class Method:
         Allowed estimands, the default first.
     treatments, outcomes
         The kinds of variable that it takes.
+    instruments
+        The kinds of instrument; empty for a method without one.
     nuisances
         Names of the conditional means that it needs (METHODS: ``l``, ``m``, ``g0``, ``g1``).
     """
 
     title: str
     estimands: tuple[str, ...]
-    treatments: tuple[Kind, ...]
+    treatments: tuple[TreatmentKind, ...]
     outcomes: tuple[Kind, ...]
     nuisances: tuple[str, ...]
     source: str
+    instruments: tuple[Kind, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Check:
     title: str
     scope: Literal["effect", "study"]
     metrics: dict[str, Metric]
-    treatments: tuple[Kind, ...] = ("binary",)
+    treatments: tuple[TreatmentKind, ...] = ("binary", "categorical")
     methods: tuple[str, ...] | None = field(default=None)
 
 
@@ -105,6 +109,32 @@ METHODS: dict[str, Method] = {
         ("continuous", "binary"),
         ("g0", "g1", "m"),
         _CHERNOZHUKOV,
+    ),
+    "apo": Method(
+        "potential outcomes of many arms (augmented inverse probability weighting)",
+        ("mean", "ate"),
+        ("categorical",),
+        ("continuous", "binary"),
+        ("g0", "g1", "m0", "m"),
+        "Cattaneo 2010, Efficient semiparametric estimation of multi-valued treatment effects",
+    ),
+    "pliv": Method(
+        "partially linear regression with an instrument (partialling out)",
+        ("slope",),
+        ("binary", "continuous"),
+        ("continuous", "binary"),
+        ("l", "m", "r"),
+        _CHERNOZHUKOV,
+        ("binary", "continuous"),
+    ),
+    "iivm": Method(
+        "interactive regression with a binary instrument (effect on compliers)",
+        ("late",),
+        ("binary",),
+        ("continuous", "binary"),
+        ("g0", "g1", "r0", "r1", "m"),
+        _CHERNOZHUKOV,
+        ("binary",),
     ),
 }
 
@@ -218,7 +248,7 @@ CHECKS: dict[str, Check] = {
             "clipped_share": Metric("share of units with a clipped propensity", "<= 0.05"),
             "ess_share": Metric("effective sample size over n, smallest over arms", ">= 0.5"),
         },
-        methods=("irm",),
+        methods=("irm", "apo", "iivm"),
     ),
     "balance": Check(
         "do the weighted arms look alike?",
@@ -227,7 +257,7 @@ CHECKS: dict[str, Check] = {
             "max_smd_raw": Metric("largest standardised mean difference before weighting"),
             "max_smd": Metric("largest standardised mean difference after weighting", "<= 0.1"),
         },
-        methods=("irm",),
+        methods=("irm", "apo", "iivm"),
     ),
     "attrition": Check(
         "is the outcome missing equally often in both arms?",
@@ -253,7 +283,14 @@ CHECKS: dict[str, Check] = {
             ),
             "treatment_r2": Metric("R2 of the treatment nuisance out of fold", ">= 0"),
         },
+        treatments=("binary", "continuous", "categorical"),
+    ),
+    "instrument_strength": Check(
+        "does the instrument move the treatment?",
+        "effect",
+        {"first_stage_f": Metric("F statistic of the first stage, robust", ">= 10")},
         treatments=("binary", "continuous"),
+        methods=("pliv", "iivm"),
     ),
     "correction": Check(
         "do labelled rows, arm by arm, bear out the predicted outcome as it was used?",
@@ -276,7 +313,7 @@ CHECKS: dict[str, Check] = {
                 ">= 0.05",
             ),
         },
-        treatments=("binary", "continuous"),
+        treatments=("binary", "continuous", "categorical"),
     ),
 }
 
@@ -298,7 +335,7 @@ REVIEW_CHECKS: dict[str, Check] = {
             "p_value": Metric("p-value of the difference from the champion"),
             "z": Metric("size of the difference from the champion, in standard errors"),
         },
-        treatments=("binary", "continuous"),
+        treatments=("binary", "continuous", "categorical"),
     ),
 }
 """Checks against the champion: made when a run is registered and reviewed, so that they enter no
@@ -336,7 +373,7 @@ def applies(
     check
         A check of the catalogue, of a run or of its review.
     method, treatment_kind
-        The effect's.
+        The effect's; with an instrument, the instrument's kind.
     drops
         Whether rows without the outcome are dropped: else there is no attrition.
     predicted

@@ -18,7 +18,7 @@ from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_mome
 from estimators.checks import IMPLEMENTATIONS, applicable
 from estimators.debias.in_scores import CalibrationSums, calibration_sums
 from estimators.debias.in_study import NOTHING, Corrections, powered_scores
-from estimators.effects import EffectSpec, Spec, group_by_name
+from estimators.effects import EffectSpec, Spec, arm_column, group_by_name
 from estimators.learners import Fold, open_fold, seed_of
 from estimators.learners.draws import positions
 from estimators.learners.tuning import choose, is_tuned, own, split, subsample
@@ -45,7 +45,8 @@ class Plan:
     passes
         Targets that share rows and a binned matrix.
     failed
-        Error code by effect id: ``constant_treatment``, ``empty_arm``, ``missing_outcome``.
+        Error code by effect id: ``constant_treatment``, ``constant_instrument``, ``empty_arm``,
+        ``missing_outcome``.
     corrections
         What corrects predicted outcomes.
     """
@@ -100,17 +101,26 @@ def plan(units: Units, effects: tuple[EffectSpec, ...], corrections: Corrections
 def _fault(units: Units, effect: EffectSpec) -> str | None:
     """Why an effect cannot be had: fewer units in a fold's training rows than a fit needs."""
     observed = ~np.isnan(units.outcomes[effect.column])
-    d = units.treatments[effect.treatment]
+    d = units.treatments[effect.exposure]
     if not observed.any():
         return "missing_outcome"
     if np.ptp(d[observed]) == 0:
-        return "constant_treatment"
-    if effect.treatment_kind == "binary":
-        for level in (0, 1):
-            counts = _training_counts(units, observed & (d == level))
-            if counts.min() < units.k:
-                return "empty_arm"
+        return "constant_treatment" if effect.arm is None or d[observed][0] else "empty_arm"
+    if np.ptp(units.treatments[effect.assigned][observed]) == 0:
+        return "constant_instrument"
+    for arm in _arms(units, effect):
+        if _training_counts(units, observed & arm).min() < units.k:
+            return "empty_arm"
     return None
+
+
+def _arms(units: Units, effect: EffectSpec) -> list[NDArray[np.bool_]]:
+    """Arms that an effect needs units of; none of a dose or a continuous instrument."""
+    if effect.arm is not None:
+        named = (effect.arm, effect.control) if effect.control else (effect.arm,)
+        return [units.treatments[arm_column(effect.treatment, each)] == 1 for each in named]
+    assigned = units.treatments[effect.assigned]
+    return [assigned == 0, assigned == 1] if effect.assigned_kind == "binary" else []
 
 
 def _training_counts(units: Units, rows: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -228,17 +238,24 @@ def _fitted(
     targets = plan.targets[effect.effect_id]
     nuisance = {name: predictions[target] for name, target in targets.items()}
     baseline = {name: _constant(units, target, rep) for name, target in targets.items()}
-    if effect.treatment_kind == "binary":
+    if effect.propensity is not None:
+        nuisance["m"] = units.propensities[effect.propensity]
+    if effect.method in ("irm", "apo", "iivm"):
         clip = 0.0 if effect.estimand == "ato" else effect.clip  # it divides by no propensity
-        nuisance["m_clipped"] = np.clip(nuisance["m"], clip, 1.0 - clip)
+        for name in ("m", "m0"):
+            if name in nuisance:
+                nuisance[f"{name}_clipped"] = np.clip(nuisance[name], clip, 1.0 - clip)
+    control = arm_column(effect.treatment, effect.control) if effect.control else None
+    other = effect.instrument or control
     return Fitted(
         effect,
         rep,
         units.rows(plan.rows[effect.column]),
         units.outcomes[effect.column],
-        units.treatments[effect.treatment],
+        units.treatments[effect.exposure],
         nuisance,
         baseline,
+        None if other is None else units.treatments[other],
     )
 
 
@@ -257,10 +274,9 @@ def _constant(units: Units, target: Target, rep: int) -> Doubles:
 
 def _scores(fitted: Fitted, corrections: Corrections) -> EffectScores:
     effect, rows = fitted.effect, fitted.rows
-    nuisance = {name: values[rows] for name, values in fitted.nuisance.items()}
-    if effect.method == "irm":
-        nuisance["m"] = nuisance["m_clipped"]
-    parts = score(effect.method, effect.estimand, fitted.y[rows], fitted.d[rows], nuisance)
+    nuisance = {name: values[rows] for name, values in fitted.used.items()}
+    z = None if fitted.z is None else fitted.z[rows]
+    parts = score(effect, fitted.y[rows], fitted.d[rows], nuisance, z)
     psi_a, psi_b = np.zeros(len(rows)), np.zeros(len(rows))
     psi_a[rows], psi_b[rows] = powered_scores(effect, parts, corrections)
     return EffectScores(effect.effect_id, rows, psi_a, psi_b)

@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from estimators.catalog import Kind
+from estimators.catalog import Kind, TreatmentKind
 
 Spec = Mapping[str, Any]
 """A resolved learner: ``{"learner": name, **all its parameters}``."""
+
+
+EVERYONE = "(all)"
+"""Stands for all units beside an arm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +30,14 @@ class EffectSpec:
         The propensity is clipped to ``[clip, 1 - clip]``.
     outcome_learner, treatment_learner
         Resolved learners, every parameter spelled out.
+    arm, control
+        Of a categorical treatment: the arm, and the arm that it is compared with (None for the
+        arm's own mean).
+    instrument, instrument_kind
+        What moves the treatment, of methods with an instrument; else None.
+    propensity
+        Column with the known probability of treatment (with an instrument: of the instrument);
+        None where it is estimated.
     prediction
         Column of the features table that predicts the outcome; None where it is observed.
     correction
@@ -35,7 +47,7 @@ class EffectSpec:
     method: str
     estimand: str
     treatment: str
-    treatment_kind: Kind
+    treatment_kind: TreatmentKind
     outcome: str
     outcome_kind: Kind
     outcome_learner: Spec
@@ -45,6 +57,11 @@ class EffectSpec:
     clip: float = 0.01
     prediction: str | None = None
     correction: str | None = None
+    arm: str | None = None
+    control: str | None = None
+    instrument: str | None = None
+    instrument_kind: Kind | None = None
+    propensity: str | None = None
 
     @property
     def model(self) -> str:
@@ -53,8 +70,40 @@ class EffectSpec:
 
     @property
     def effect_id(self) -> str:
-        """``method.estimand.treatment.outcome``: the record's name of the ungrouped effect."""
-        return f"{self.model}.{self.estimand}.{self.treatment}.{self.outcome}"
+        """``method.estimand.treatment[=arm].outcome``: the record's name of the whole effect."""
+        return f"{self.model}.{self.estimand}.{self.exposure}.{self.outcome}"
+
+    @property
+    def exposure(self) -> str:
+        """The units' treatment that is regressed on: the treatment, or an arm's indicator."""
+        return arm_column(self.treatment, self.arm)
+
+    @property
+    def exposure_kind(self) -> Kind:
+        """Its kind; an arm's indicator is binary."""
+        return "binary" if self.treatment_kind == "categorical" else self.treatment_kind
+
+    @property
+    def assigned(self) -> str:
+        """The units' column whose probability is ``m``: the instrument, else the exposure."""
+        return self.instrument or self.exposure
+
+    @property
+    def assigned_kind(self) -> Kind:
+        """Its kind."""
+        return self.exposure_kind if self.instrument_kind is None else self.instrument_kind
+
+    @property
+    def compared(self) -> str:
+        """What checks compare the arms of: ``rain``, ``dose=high``, ``dose=high/none``."""
+        return self.assigned if self.control is None else f"{self.assigned}/{self.control}"
+
+    @property
+    def arms(self) -> tuple[str, str]:
+        """The two arms that checks compare, by name; an arm's mean stands beside everyone."""
+        if self.arm is None:
+            return ("0", "1")
+        return (self.control or EVERYONE, self.arm)
 
     @property
     def column(self) -> str:
@@ -69,6 +118,11 @@ class EffectSpec:
     def source(self) -> str:
         """The features table's column of the outcome."""
         return self.prediction or self.outcome
+
+
+def arm_column(treatment: str, arm: str | None) -> str:
+    """Name of a treatment's 0/1 column of an arm: ``dose=high``; the treatment's own without."""
+    return treatment if arm is None else f"{treatment}={arm}"
 
 
 def model_name(method: str, correction: str | None) -> str:

@@ -27,8 +27,12 @@ def _tally(
 ) -> list[Tally]:
     effect = fitted.effect
     y, d = fitted.y[rows.index], fitted.d[rows.index]
-    if effect.treatment_kind == "binary":
-        arms = [(str(level), d == level) for level in (0, 1)]
+    if effect.exposure_kind == "binary":
+        arms = [("1", d == 1)]
+        if effect.arm is None:
+            arms.insert(0, ("0", d == 0))
+        elif fitted.z is not None:
+            arms.insert(0, ("0", fitted.z[rows.index] == 1))
         return [
             each
             for arm, kept in arms
@@ -48,7 +52,10 @@ def _tally(
 def value(
     tallies: Tallies, effect_id: str, group: tuple[str | None, str | None] = (None, None)
 ) -> float | None:
-    """Difference in weighted means (treated less control), or the slope; None where undefined."""
+    """Difference in weighted means (treated less control), or the slope; None where undefined.
+
+    Of an arm's mean (no control was tallied) the arm's weighted mean.
+    """
     dose = tallies.find("dose", effect_id=effect_id, group=group)
     if dose is not None:
         outcome = tallies.find("outcome", effect_id=effect_id, group=group)
@@ -59,6 +66,10 @@ def value(
     control, treated = (
         tallies.find("outcome", effect_id=effect_id, arm=arm, group=group) for arm in ("0", "1")
     )
-    if control is None or treated is None or control.w <= 0 or treated.w <= 0:
+    if treated is None or treated.w <= 0:
+        return None
+    if control is None:
+        return treated.x / treated.w
+    if control.w <= 0:
         return None
     return treated.x / treated.w - control.x / control.w

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from estimators.catalog import Kind
-from estimators.effects import EffectSpec, Spec
+from estimators.effects import EffectSpec, Spec, arm_column
 from estimators.learners import shares_matrix
 
-_ARMS = {"ate": (0, 1), "att": (0,), "atu": (1,), "ato": (0, 1)}
-"""Arms whose outcome an estimand of IRM regresses."""
+_ARMS = {"ate": (0, 1), "att": (0,), "atu": (1,), "ato": (0, 1), "late": (0, 1)}
+"""Arms whose outcome an estimand of IRM or IIVM regresses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +58,43 @@ class Pass:
 
 
 def targets_of(effect: EffectSpec, rows: str) -> dict[str, Target]:
-    """The nuisances of an effect by their names in the paper (``l``, ``m``, ``g0``, ``g1``)."""
+    """The nuisances of an effect by their names in the paper (``l``, ``m``, ``g0``, ``g1``).
+
+    Of a contrast of arms ``g0, m0`` are those of the control arm.
+    """
 
     def target(
         variable: str, kind: Kind, learner: Spec, arm: tuple[str, int] | None = None
     ) -> Target:
         return Target(variable, kind, rows, arm, tuple(sorted(learner.items())))
 
-    outcome, treatment = effect.column, effect.treatment
-    needed = {"m": target(treatment, effect.treatment_kind, effect.treatment_learner)}
-    if effect.method == "plr":
-        needed["l"] = target(outcome, effect.outcome_kind, effect.outcome_learner)
-        return needed
-    for level in _ARMS[effect.estimand]:
-        needed[f"g{level}"] = target(
-            outcome, effect.outcome_kind, effect.outcome_learner, (treatment, level)
-        )
+    def of_outcome(arm: tuple[str, int] | None = None) -> Target:
+        return target(effect.column, effect.outcome_kind, effect.outcome_learner, arm)
+
+    def of_treatment(
+        variable: str, kind: Kind = "binary", arm: tuple[str, int] | None = None
+    ) -> Target:
+        return target(variable, kind, effect.treatment_learner, arm)
+
+    assigned = effect.assigned
+    needed: dict[str, Target] = {}
+    if effect.propensity is None:
+        needed["m"] = of_treatment(assigned, effect.assigned_kind)
+    match effect.method:
+        case "plr" | "pliv":
+            needed["l"] = of_outcome()
+            if effect.method == "pliv":
+                needed["r"] = of_treatment(effect.exposure, effect.exposure_kind)
+        case "apo":
+            needed["g1"] = of_outcome((assigned, 1))
+            if effect.control is not None:
+                control = arm_column(effect.treatment, effect.control)
+                needed |= {"m0": of_treatment(control), "g0": of_outcome((control, 1))}
+        case "irm" | "iivm":
+            for level in _ARMS[effect.estimand]:
+                needed[f"g{level}"] = of_outcome((assigned, level))
+                if effect.method == "iivm":
+                    needed[f"r{level}"] = of_treatment(effect.exposure, arm=(assigned, level))
     return needed
 
 

@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from estimators.effects import EffectSpec
+
 Doubles = NDArray[np.float64]
 Score = tuple[Doubles, Doubles]
 
@@ -57,10 +59,81 @@ def irm_ato(y: Doubles, d: Doubles, g0: Doubles, g1: Doubles, m: Doubles) -> Sco
     return -weight, residual + weight * (g1 - g0)
 
 
+def apo(y: Doubles, d: Doubles, g: Doubles, m: Doubles) -> Score:
+    """Average potential outcome of the arm that `d` marks; `m` is already clipped.
+
+    Source: Cattaneo 2010, *Efficient semiparametric estimation of multi-valued treatment effects*.
+    """
+    return np.full(len(y), -1.0), g + d * (y - g) / m
+
+
+def pliv(y: Doubles, d: Doubles, z: Doubles, *, l: Doubles, m: Doubles, r: Doubles) -> Score:  # noqa: E741  the paper's name
+    """Partially linear regression with one instrument, partialling out.
+
+    Parameters
+    ----------
+    z
+        The instrument, ``(n,)``.
+    l, m, r
+        Out-of-fold E[Y|X], E[Z|X] and E[D|X], ``(n,)``.
+    """
+    v = z - m
+    return -((d - r) * v), (y - l) * v
+
+
+def iivm(
+    y: Doubles,
+    d: Doubles,
+    z: Doubles,
+    *,
+    g: tuple[Doubles, Doubles],
+    r: tuple[Doubles, Doubles],
+    m: Doubles,
+) -> Score:
+    """Effect on those whom the binary instrument moves (LATE): AIPW of Y over AIPW of D.
+
+    Parameters
+    ----------
+    g, r
+        Out-of-fold E[Y|Z=0,X] and E[Y|Z=1,X], and the same of D.
+    m
+        P(Z=1|X), already clipped.
+    """
+    return -irm_ate(d, z, *r, m)[1], irm_ate(y, z, *g, m)[1]
+
+
 def score(
+    effect: EffectSpec,
+    y: Doubles,
+    d: Doubles,
+    nuisance: Mapping[str, Doubles],
+    z: Doubles | None = None,
+) -> Score:
+    """Score elements of an effect from its out-of-fold nuisances, by their names in the paper.
+
+    Parameters
+    ----------
+    y, d
+        Outcome and exposure (the treatment, or an arm's indicator), ``(n,)``.
+    nuisance
+        Propensities among them are already clipped.
+    z
+        The instrument; of a contrast of arms, the control arm's indicator.
+    """
+    method, of = effect.method, nuisance
+    if z is None:
+        return _score(method, effect.estimand, y, d, of)
+    if method == "pliv":
+        return pliv(y, d, z, l=of["l"], m=of["m"], r=of["r"])
+    if method == "iivm":
+        return iivm(y, d, z, g=(of["g0"], of["g1"]), r=(of["r0"], of["r1"]), m=of["m"])
+    (psi_a, arm), (_, control) = apo(y, d, of["g1"], of["m"]), apo(y, z, of["g0"], of["m0"])
+    return psi_a, arm - control
+
+
+def _score(
     method: str, estimand: str, y: Doubles, d: Doubles, nuisance: Mapping[str, Doubles]
 ) -> Score:
-    """Score elements of an effect from its out-of-fold nuisances, by their names in the paper."""
     match method, estimand:
         case "plr", "slope":
             return plr(y, d, nuisance["l"], nuisance["m"])
@@ -72,19 +145,26 @@ def score(
             return irm_atu(y, d, nuisance["g1"], nuisance["m"])
         case "irm", "ato":
             return irm_ato(y, d, nuisance["g0"], nuisance["g1"], nuisance["m"])
+        case "apo", "mean":
+            return apo(y, d, nuisance["g1"], nuisance["m"])
     raise NotImplementedError(f"{method}.{estimand} is in the catalogue but has no score")
 
 
-def arm_weights(estimand: str, d: Doubles, m: Doubles) -> Doubles:
-    """Weights that make the arms alike, of the treated and of the controls.
+def arm_weights(
+    estimand: str, m: Doubles, m0: Doubles | None = None
+) -> tuple[Doubles | float, Doubles | float]:
+    """Weights that make the two arms of an effect alike: of the first arm, and of the second.
 
-    ATE: 1/m and 1/(1-m). ATT: 1 and m/(1-m). ATU: (1-m)/m and 1. Overlap: 1-m and m.
+    ATE: 1/(1-m) and 1/m, of a contrast of arms 1/m0 and 1/m. ATT: m/(1-m) and 1. ATU: 1 and
+    (1-m)/m. Overlap: m and 1-m. An arm's mean: 1 of everyone, and 1/m.
     """
     match estimand:
         case "att":
-            return d + (1.0 - d) * m / (1.0 - m)
+            return m / (1.0 - m), 1.0
         case "atu":
-            return d * (1.0 - m) / m + (1.0 - d)
+            return 1.0, (1.0 - m) / m
         case "ato":
-            return d * (1.0 - m) + (1.0 - d) * m
-    return d / m + (1.0 - d) / (1.0 - m)
+            return m, 1.0 - m
+        case "mean":
+            return 1.0, 1.0 / m
+    return 1.0 / (1.0 - m if m0 is None else m0), 1.0 / m

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators.effects import EffectSpec
+from estimators.scores import arm_weights
 from estimators.sums import sum_by
 from estimators.units import Units
 
@@ -55,11 +56,13 @@ class Fitted:
     rows
         ``(n,)`` bool: the units that the effect is estimated on.
     y, d
-        Outcome and treatment, ``(n,)``.
+        Outcome and exposure (the treatment, or an arm's indicator), ``(n,)``.
     nuisance
         Out-of-fold predictions by name; ``m`` as predicted, ``m_clipped`` as used.
     baseline
         What a constant predicts out of fold, by the same names: the training rows' mean.
+    z
+        The instrument; of a contrast of arms, the control arm's indicator.
     """
 
     effect: EffectSpec
@@ -69,6 +72,36 @@ class Fitted:
     d: Doubles
     nuisance: dict[str, Doubles]
     baseline: dict[str, Doubles]
+    z: Doubles | None = None
+
+    @property
+    def assigned(self) -> Doubles:
+        """What ``m`` predicts: the instrument where there is one, else the exposure."""
+        return self.d if self.z is None or self.effect.instrument is None else self.z
+
+    @property
+    def arms(self) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Units of the two arms that are compared, ``(n,)``, as `EffectSpec.arms` names them."""
+        if self.effect.arm is None:
+            return self.assigned == 0, self.assigned == 1
+        everyone = np.ones(len(self.d), dtype=np.bool_)
+        return everyone if self.z is None else self.z == 1, self.d == 1
+
+    @property
+    def used(self) -> dict[str, Doubles]:
+        """Nuisances as the score takes them: propensities clipped where it divides by them."""
+        clipped = {name: f"{name}_clipped" for name in ("m", "m0")}
+        return {
+            name: self.nuisance.get(clipped.get(name, name), values)
+            for name, values in self.nuisance.items()
+        }
+
+    @property
+    def weights(self) -> tuple[Doubles, Doubles]:
+        """Weights that make the two arms alike, ``(n,)``; see `scores.arm_weights`."""
+        of = self.used
+        found = arm_weights(self.effect.estimand, of["m"], of.get("m0"))
+        return np.broadcast_to(found[0], len(self.d)), np.broadcast_to(found[1], len(self.d))
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,8 @@ class Units:
     design
         Covariates.
     treatments, outcomes
-        ``(n,)`` float64 by name; an outcome is NaN where it is missing.
+        ``(n,)`` float64 by name; an outcome is NaN where it is missing. Among the treatments are
+        the indicators of a categorical one's arms (``dose=high``) and the instruments.
     weight
         ``(n,)`` sampling weights.
     fold
@@ -58,6 +59,8 @@ class Units:
         training fold follow; None where no learner draws.
     unit
         ``(n,)`` hash of the unit's id, likewise.
+    propensities
+        ``(n,)`` known probabilities by column.
     """
 
     design: Design
@@ -73,6 +76,7 @@ class Units:
     groups: Mapping[str, Groups]
     place: NDArray[np.uint64] | None = None
     unit: NDArray[np.uint64] | None = None
+    propensities: Mapping[str, Doubles] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -87,7 +91,7 @@ class Units:
     def for_fitting(self) -> Units:
         """The same units without what only sums need: what travels to the workers."""
         nothing = np.empty(0, dtype=np.int64)
-        return replace(self, cell=nothing, cells=(), cluster=None, groups={})
+        return replace(self, cell=nothing, cells=(), cluster=None, groups={}, propensities={})
 
     def column(self, name: str) -> Doubles:
         """A treatment or an outcome by name."""

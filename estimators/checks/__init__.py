@@ -10,6 +10,7 @@ from estimators.checks import (
     attrition,
     balance,
     correction,
+    instrument_strength,
     missingness,
     nuisance_quality,
     overlap,
@@ -34,17 +35,19 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "attrition": Implementation(attrition.tallies_of, attrition.run),
     "missingness": Implementation(missingness.tallies_of, missingness.run),
     "nuisance_quality": Implementation(nuisance_quality.tallies_of, nuisance_quality.run),
+    "instrument_strength": Implementation(instrument_strength.tallies_of, instrument_strength.run),
     "correction": Implementation(correction.tallies_of, correction.run),
 }
 
 
 def applicable(effect: EffectSpec) -> list[str]:
     """Checks that say something about an effect, in the catalogue's order."""
+    kind = effect.instrument_kind or effect.treatment_kind
     return [
         name
         for name in CHECKS
         if applies(
-            name, effect.method, effect.treatment_kind, drops=effect.drop_missing,
+            name, effect.method, kind, drops=effect.drop_missing,
             predicted=effect.correction is not None,
         )
     ]  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from estimators.checks.overlap import ARMS
+from estimators.checks.arms import ARMS, by_name, facts
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
 from estimators.tallies import Fitted, Tallies, Tally, selection, tally
@@ -12,7 +12,7 @@ from estimators.units import Units
 
 
 def _subject(effect: EffectSpec) -> str:
-    return f"attrition:{effect.treatment}:{effect.outcome}"
+    return f"attrition:{effect.compared}:{effect.outcome}"
 
 
 def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
@@ -22,8 +22,8 @@ def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
     missing = np.isnan(units.outcomes[fitted.effect.outcome]).astype(np.float64)
     everyone = selection(units, fitted.rep, np.ones(units.n, dtype=np.bool_))
     rows: list[Tally] = []
-    for level, arm in enumerate(ARMS):
-        chosen = everyone.narrow(fitted.d[everyone.index] == level)
+    for arm, inside in zip(ARMS, fitted.arms, strict=True):
+        chosen = everyone.narrow(inside[everyone.index])
         rows += tally(chosen, missing[chosen.index], _subject(fitted.effect), arm=arm)
     return rows
 
@@ -34,7 +34,8 @@ def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
     if control is None or treated is None or control.w <= 0 or treated.w <= 0:
         return [Finding(effect.effect_id, metric, None) for metric in ("gap", "share")]
     shares = {arm: each.x / each.w for arm, each in zip(ARMS, (control, treated), strict=True)}
-    detail = {"missing": shares, "n": {"0": control.n, "1": treated.n}}
+    counts = {"0": control.n, "1": treated.n}
+    detail = {"missing": by_name(effect, shares), "n": by_name(effect, counts)} | facts(effect)
     everyone = (control.x + treated.x) / (control.w + treated.w)
     return [
         Finding(effect.effect_id, "gap", abs(shares["1"] - shares["0"]), detail),

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.checks.overlap import ARMS, weighting_of
+from estimators.checks.arms import ARMS, facts, weighting_of
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
-from estimators.scores import arm_weights
 from estimators.tallies import Fitted, Selection, Tallies, Tally, selection, tally
 from estimators.units import Units
 
@@ -26,11 +25,11 @@ def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
     """Covariates by arm, raw and weighted; a category is one subject a level."""
     effect = fitted.effect
     everyone = selection(units, fitted.rep, fitted.rows)
-    weight = units.weight * arm_weights(effect.estimand, fitted.d, fitted.nuisance["m_clipped"])
     rows: list[Tally] = []
-    for level, arm in enumerate(ARMS):
-        raw = everyone.narrow(fitted.d[everyone.index] == level)
-        for weighting, chosen in (("raw", raw), (weighting_of(effect), raw.reweight(weight))):
+    for arm, inside, weight in zip(ARMS, fitted.arms, fitted.weights, strict=True):
+        raw = everyone.narrow(inside[everyone.index])
+        weighted = raw.reweight(units.weight * weight)
+        for weighting, chosen in (("raw", raw), (weighting_of(effect), weighted)):
             for subject, kept, x in _subjects(units, chosen):
                 rows += tally(
                     kept, x, f"covariate:{subject}", effect_id=effect.effect_id, arm=arm,
@@ -78,7 +77,7 @@ def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
                 "weighted": _smd(after[0], after[1], spread),
             }
         )
-    detail = {"smd": table}
+    detail = {"smd": table} | facts(effect)
     return [
         Finding(name, "max_smd_raw", _largest(table, "raw"), detail),
         Finding(name, "max_smd", _largest(table, "weighted"), detail),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from estimators.checks.overlap import ARMS
+from estimators.checks.arms import ARMS, facts
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
 from estimators.tallies import Fitted, Tallies, Tally, selection, tally
@@ -18,17 +18,17 @@ def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
     everyone = selection(units, fitted.rep, np.ones(units.n, dtype=np.bool_))
     missing = np.isnan(units.design.values)
     rows: list[Tally] = []
-    for level, arm in enumerate(ARMS):
-        chosen = everyone.narrow(fitted.d[everyone.index] == level)
+    for arm, inside in zip(ARMS, fitted.arms, strict=True):
+        chosen = everyone.narrow(inside[everyone.index])
         for j, name in enumerate(units.design.names):
-            subject = f"missing:{fitted.effect.treatment}:{name}"
+            subject = f"missing:{fitted.effect.compared}:{name}"
             rows += tally(chosen, missing[chosen.index, j].astype(np.float64), subject, arm=arm)
     return rows
 
 
 def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
     """Largest gap between the arms in the missing share of a covariate."""
-    prefix = f"missing:{effect.treatment}:"
+    prefix = f"missing:{effect.compared}:"
     gaps = []
     for subject in tallies.subjects(prefix):
         arms = [tallies.find(subject, arm=arm) for arm in ARMS]
@@ -39,5 +39,5 @@ def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
         for row in gaps
         if isinstance(row["0"], float) and isinstance(row["1"], float)
     ]
-    detail = {"treatment": effect.treatment, "gaps": gaps}
+    detail = {"treatment": effect.treatment, "gaps": gaps} | facts(effect)
     return [Finding(None, "max_gap", max(sizes) if sizes else None, detail)]

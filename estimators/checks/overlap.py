@@ -4,34 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 
+from estimators.checks.arms import ARMS, by_name, facts, weighting_of
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
-from estimators.scores import arm_weights
 from estimators.tallies import Fitted, Tallies, Tally, selection, tally
 from estimators.units import Units
-
-ARMS = ("0", "1")
-
-
-def weighting_of(effect: EffectSpec) -> str:
-    """The record's name of the effect's weights."""
-    return effect.estimand if effect.estimand in ("att", "atu", "ato") else "ipw"
 
 
 def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
     """Propensities by arm (raw, with a histogram; weighted) and what was clipped."""
     effect, m = fitted.effect, fitted.nuisance["m"]
     everyone = selection(units, fitted.rep, fitted.rows)
-    clipped = (m != fitted.nuisance["m_clipped"]).astype(np.float64)
+    changed = [values != fitted.nuisance[name] for name, values in fitted.used.items()]
+    clipped = np.any(changed, axis=0).astype(np.float64)
     rows = tally(everyone, clipped[everyone.index], "clipped", effect_id=effect.effect_id)
-    weight = units.weight * arm_weights(effect.estimand, fitted.d, fitted.nuisance["m_clipped"])
-    for level, arm in enumerate(ARMS):
-        chosen = everyone.narrow(fitted.d[everyone.index] == level)
+    for arm, inside, weight in zip(ARMS, fitted.arms, fitted.weights, strict=True):
+        chosen = everyone.narrow(inside[everyone.index])
         x = m[chosen.index]
         name = effect.effect_id
         rows += tally(chosen, x, "propensity", effect_id=name, arm=arm, histogram=True)
         rows += tally(
-            chosen.reweight(weight), x, "propensity", effect_id=name, arm=arm,
+            chosen.reweight(units.weight * weight), x, "propensity", effect_id=name, arm=arm,
             weighting=weighting_of(effect),
         )  # fmt: skip
     return rows
@@ -48,12 +41,12 @@ def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
     clipped = tallies.find("clipped", effect_id=name)
     ess = {arm: _share(raw[arm], weighted[arm]) for arm in ARMS}
     detail = {
-        "hist": {arm: list(row.hist) for arm, row in raw.items() if row},
-        "n": {arm: row.n for arm, row in raw.items() if row},
-        "ess": ess,
+        "hist": by_name(effect, {arm: list(row.hist) for arm, row in raw.items() if row}),
+        "n": by_name(effect, {arm: row.n for arm, row in raw.items() if row}),
+        "ess": by_name(effect, ess),
         "clip": effect.clip,
         "weighting": weighting,
-    }
+    } | facts(effect)
     share = clipped.x / clipped.w if clipped and clipped.w > 0 else None
     shares = [each for each in ess.values() if each is not None]
     return [

@@ -170,14 +170,10 @@ def outcome_slope(fitted: Fitted) -> Doubles:
     psi_b is linear in the outcome: D/m - (1-D)/(1-m) of the ATE, D - m of PLR.
     """
     rows = fitted.rows
-    nuisance = {name: values[rows] for name, values in fitted.nuisance.items()}
-    if fitted.effect.method == "irm":
-        nuisance["m"] = nuisance["m_clipped"]
+    nuisance = {name: values[rows] for name, values in fitted.used.items()}
+    z = None if fitted.z is None else fitted.z[rows]
     levels = (np.full(int(rows.sum()), value) for value in (0.0, 1.0))
-    zero, one = (
-        score(fitted.effect.method, fitted.effect.estimand, y, fitted.d[rows], nuisance)[1]
-        for y in levels
-    )
+    zero, one = (score(fitted.effect, y, fitted.d[rows], nuisance, z)[1] for y in levels)
     slope = np.zeros(len(rows))
     slope[rows] = one - zero
     return slope

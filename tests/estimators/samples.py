@@ -68,6 +68,8 @@ def build(
 ) -> Units:
     """Confounded units: treatments ``d`` (binary) and ``t`` (dose), outcomes ``y, z, s``.
 
+    A categorical treatment ``arm`` (a, b, c), an instrument ``b`` of ``d`` and ``v`` of ``t``.
+
     ``y`` is continuous, ``z`` binary, ``s`` continuous with rows missing. Nothing is an integer
     by chance: sums of whole numbers are exact in any order and would prove nothing.
     """
@@ -97,9 +99,19 @@ def build(
         )
     return _units(
         Design(values, tuple(f"x{j}" for j in range(size.p)), categories),
-        {"d": d, "t": t}, {"y": y, "z": z, "s": s}, size,
+        {"d": d, "t": t, **_more(seed, index, d, t)}, {"y": y, "z": z, "s": s}, size,
         weight=weight, cluster=cluster, groups=groups,
     )  # fmt: skip
+
+
+def _more(seed: int, index: Doubles, d: Doubles, t: Doubles) -> dict[str, Doubles]:
+    """Arms and instruments, from draws of their own: the other columns stay as they were."""
+    rng = np.random.default_rng([seed, 1])
+    utility = np.stack([index, -0.5 * index, 0.3 * np.ones_like(index)], axis=1)
+    arm = np.argmax(utility + rng.gumbel(size=utility.shape), axis=1)
+    arms = {f"arm={name}": (arm == code).astype(np.float64) for code, name in enumerate("abc")}
+    b = (rng.random(len(d)) < expit(1.5 * d - 0.7 + 0.3 * index)).astype(np.float64)
+    return arms | {"b": b, "v": 0.6 * t + 0.2 * index + rng.standard_normal(len(t))}
 
 
 def from_arrays(
@@ -174,7 +186,10 @@ def effect(method: str = "plr", estimand: str = "slope", **changes: Any) -> Effe
         "outcome_learner": LINEAR,
         "treatment_learner": LINEAR,
     } | changes
-    kind = "continuous" if changes["treatment"] == "t" else "binary"
+    kinds = {"t": "continuous", "arm": "categorical"}
+    kind = kinds.get(changes["treatment"], "binary")
+    if "instrument" in changes:
+        changes["instrument_kind"] = "continuous" if changes["instrument"] == "v" else "binary"
     outcome_kind = "binary" if changes["outcome"] == "z" else "continuous"
     return EffectSpec(
         method, estimand, treatment_kind=kind, outcome_kind=outcome_kind, **changes
@@ -187,6 +202,21 @@ def trio(**changes: Any) -> tuple[EffectSpec, ...]:
         effect(**changes),
         effect("irm", "ate", **changes),
         effect("irm", "att", **changes),
+    )
+
+
+def contrast(arm: str, control: str | None, **changes: Any) -> EffectSpec:
+    """An arm's mean of ``arm`` on ``y``; of a control arm, the difference from it."""
+    estimand = "ate" if control else "mean"
+    return effect("apo", estimand, treatment="arm", arm=arm, control=control, **changes)
+
+
+def instrumented(**changes: Any) -> tuple[EffectSpec, ...]:
+    """PLIV of ``d`` and of the dose ``t``, IIVM of ``d``, on ``y``."""
+    return (
+        effect("pliv", "slope", instrument="b", **changes),
+        effect("pliv", "slope", instrument="v", **({"treatment": "t"} | changes)),
+        effect("iivm", "late", instrument="b", **changes),
     )
 
 
@@ -249,7 +279,7 @@ def scored(
     rows = ~np.isnan(y)
     chosen = {name: values[rows] for name, values in nuisance.items()}
     psi_a, psi_b = np.zeros(units.n), np.zeros(units.n)
-    psi_a[rows], psi_b[rows] = score(spec.method, spec.estimand, y[rows], d[rows], chosen)
+    psi_a[rows], psi_b[rows] = score(spec, y[rows], d[rows], chosen)
     return EffectScores(spec.effect_id, rows, psi_a, psi_b)
 
 

@@ -11,6 +11,7 @@ from estimators.crossfit import summarise
 from estimators.effects import EffectSpec
 from estimators.inference import estimate, solve
 from estimators.units import Units
+from tests.estimators.peers import split
 from tests.estimators.samples import (
     BOOSTED,
     LINEAR,
@@ -52,23 +53,7 @@ def peer(units: Units, spec: EffectSpec, predictions: list[dict]) -> dml.double_
             ps_processor_config=PSProcessorConfig(clipping_threshold=spec.clip),
             draw_sample_splitting=False,
         )  # fmt: skip
-    rows = [
-        [
-            (np.flatnonzero(units.fold[:, r] != f), np.flatnonzero(units.fold[:, r] == f))
-            for f in range(units.k)
-        ]
-        for r in reps
-    ]
-    owners = None
-    if clusters is not None:
-        owners = [
-            [
-                tuple([np.unique(clusters[part])] for part in split)  # train, test
-                for split in repetition
-            ]
-            for repetition in rows
-        ]
-    model.set_sample_splitting(rows, all_smpls_cluster=owners)
+    split(model, units)
     external = {f"ml_{name}": np.stack([each[name] for each in predictions], axis=1)
                 for name in predictions[0]}  # fmt: skip
     if spec.method == "irm":

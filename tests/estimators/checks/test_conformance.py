@@ -13,13 +13,16 @@ from estimators.checks import IMPLEMENTATIONS, applicable
 from estimators.crossfit import Sums
 from estimators.effects import EffectSpec
 from estimators.tallies import Tallies, Tally
-from tests.estimators.samples import BOOSTED, Size, build, crossfit, effect
+from tests.estimators.samples import BOOSTED, Size, build, contrast, crossfit, effect, instrumented
 
 EFFECTS = (
     effect(),
     effect(treatment="t"),
     effect("irm", "ate", outcome="s", drop_missing=True),
     effect("irm", "att", outcome="z", by=(("g",),)),
+    contrast("b", None, outcome="s", drop_missing=True),
+    contrast("b", "a", by=(("g",),)),
+    *instrumented(outcome="s", drop_missing=True),
 )
 # Corrections of predicted outcomes need calibration rows: tested with them.
 PLAIN = [name for name in CHECKS if name != "correction"]
@@ -98,11 +101,16 @@ def test_without_sums_nothing_is_found_and_nothing_breaks(check: str) -> None:
 
 
 def test_which_check_applies() -> None:
-    plr, dose, dropped, kept = (applicable(each) for each in EFFECTS)
+    plr, dose, dropped, kept, mean, pair, *moved = (applicable(each) for each in EFFECTS)
     assert plr == ["missingness", "nuisance_quality"]
     assert dose == ["nuisance_quality"]
     assert dropped == ["overlap", "balance", "attrition", "missingness", "nuisance_quality"]
     assert kept == ["overlap", "balance", "missingness", "nuisance_quality"]
+    assert (mean, pair) == (dropped, kept)
+    by_binary, by_continuous, late = moved
+    assert by_binary == ["attrition", "missingness", "nuisance_quality", "instrument_strength"]
+    assert by_continuous == ["nuisance_quality", "instrument_strength"]
+    assert late == [*dropped, "instrument_strength"]
 
 
 def test_tallies_hold_sums_and_no_rows(sums: list[Sums]) -> None:

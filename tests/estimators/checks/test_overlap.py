@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from estimators.checks import overlap
+from estimators.checks.arms import weighting_of
 from estimators.tallies import Tallies
 from tests.estimators.checks.small import ATE, ATT, findings, fitted_of, units_of
 from tests.estimators.samples import BOOSTED, Size, build, crossfit, effect, plan, predict
@@ -133,5 +134,5 @@ def test_an_empty_arm_has_no_share() -> None:
 
 
 def test_names_of_weights() -> None:
-    assert overlap.weighting_of(ATE) == "ipw"
-    assert overlap.weighting_of(ATT) == "att"
+    assert weighting_of(ATE) == "ipw"
+    assert weighting_of(ATT) == "att"
