@@ -12,7 +12,7 @@ from typing import Literal
 
 from conf.plan import effect_specs
 from conf.study import CheckSpec, Study
-from estimators.catalog import CHECKS, REVIEW_CHECKS, applies
+from estimators.catalog import CHECKS, METHODS, REVIEW_CHECKS, applies
 from estimators.effects import EffectSpec
 from estimators.errors import UsageError
 
@@ -110,12 +110,14 @@ def thresholds(study: Study) -> dict[str, dict[str, tuple[str, float] | None]]:
 
 
 def checks_of(study: Study) -> list[CheckSpec]:
-    """The study's checks; predicted outcomes are always judged, whatever the study names."""
-    named = list(study.checks)
-    predicted = any(each.predicted for each in study.outcomes.values())
-    if predicted and all(each.name != "correction" for each in named):
-        named.append(CheckSpec(name="correction"))
-    return named
+    """The study's checks; predicted outcomes and instruments are always judged."""
+    always = {
+        "instrument_strength": any(METHODS[each.method].instruments for each in study.effects),
+        "correction": any(each.predicted for each in study.outcomes.values()),
+    }
+    given = {each.name for each in study.checks}
+    more = [name for name, needed in always.items() if needed and name not in given]
+    return [*study.checks, *(CheckSpec(name=name) for name in more)]
 
 
 def ungrouped(effect_id: str) -> str:

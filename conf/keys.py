@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from conf.gates import thresholds
-from conf.plan import correction_tables, effect_specs, feature_columns
+from conf.plan import correction_tables, effect_specs, feature_columns, propensity_columns
 from conf.study import Study
 from conf.windows import Span, duration
 from estimators.catalog import CUSTOM, ENTRY_POINTS, PACKAGES, is_named
@@ -85,7 +85,10 @@ def features_inputs(
         "units": study.units.model_dump(exclude={"sql"}),
         "history": {name: _history(study, name) for name in study.history},
         "columns": feature_columns(study),
-        "treatments": {name: each.kind for name, each in study.treatments.items()},
+        "treatments": {
+            name: [each.kind, *each.arms] if each.arms else each.kind
+            for name, each in study.treatments.items()
+        },
         "outcomes": {
             name: [each.kind, duration(each.horizon).total_seconds(), each.missing]
             for name, each in study.outcomes.items()
@@ -95,7 +98,14 @@ def features_inputs(
         "sources": sources,
         "numerics": NUMERICS["features"],
         "libraries": _versions(_FEATURES_LIBRARIES),
-    }
+    } | _instruments(study)
+
+
+def _instruments(study: Study) -> dict[str, Any]:
+    """What the contract of the rows checks beside treatments and outcomes; most have nothing."""
+    kinds = {name: each.kind for name, each in study.instruments.items()}
+    found: dict[str, Any] = {"instruments": kinds, "propensities": propensity_columns(study)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _history(study: Study, name: str) -> dict[str, Any]:
@@ -171,12 +181,8 @@ def _distribution(learner: str) -> str:
 
 
 def _effect(spec: EffectSpec) -> dict[str, Any]:
-    """An effect's inputs; observed outcomes have nothing of predicted ones, and keep their key."""
-    return {
-        name: value
-        for name, value in asdict(spec).items()
-        if value is not None or name not in ("prediction", "correction")
-    }
+    """An effect's inputs that it has: what it has not of other models leaves its key alone."""
+    return {name: value for name, value in asdict(spec).items() if value is not None}
 
 
 def _corrections(study: Study, pins: Mapping[str, tuple[str, int]]) -> dict[str, Any]:
@@ -194,7 +200,7 @@ def _corrections(study: Study, pins: Mapping[str, tuple[str, int]]) -> dict[str,
 
 
 def _effect_order(effect: Mapping[str, Any]) -> tuple[str, ...]:
-    names = ("method", "estimand", "treatment", "outcome", "correction")
+    names = ("method", "estimand", "treatment", "outcome", "correction", "arm")
     return tuple(effect.get(name) or "" for name in names)
 
 

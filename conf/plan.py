@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from conf.study import CalibrationTable, Effect, Nuisances, Outcome, Study, TrainingTable
 from estimators.catalog import METHODS, corrections_of
-from estimators.effects import EffectSpec
+from estimators.effects import EffectSpec, arms_asked
 
 
 def effect_specs(study: Study) -> tuple[EffectSpec, ...]:
@@ -17,13 +17,16 @@ def effect_specs(study: Study) -> tuple[EffectSpec, ...]:
 
 def _specs(study: Study, effect: Effect) -> Iterator[EffectSpec]:
     nuisances = _nuisances(study, effect)
+    estimand = effect.estimand or METHODS[effect.method].estimands[0]
+    instrument = instrument_of(study, effect)
+    moved = study.instruments[instrument] if instrument else None
     for treatment, treated in study.treatments.items():
         for outcome, measured in study.outcomes.items():
             if effect.treatment not in (None, treatment) or effect.outcome not in (None, outcome):
                 continue
             spec = EffectSpec(
                 method=effect.method,
-                estimand=effect.estimand or METHODS[effect.method].estimands[0],
+                estimand=estimand,
                 treatment=treatment,
                 treatment_kind=treated.kind,
                 outcome=outcome,
@@ -34,8 +37,19 @@ def _specs(study: Study, effect: Effect) -> Iterator[EffectSpec]:
                 drop_missing=measured.missing == "drop",
                 clip=effect.clip,
                 prediction=measured.predicted.column if measured.predicted else None,
+                instrument=instrument,
+                instrument_kind=moved.kind if moved else None,
+                propensity=moved.propensity if moved else treated.propensity,
             )
-            yield from _corrected(spec, measured)
+            for arm, control in arms_asked(estimand, treated.arms, treated.control):
+                yield from _corrected(replace(spec, arm=arm, control=control), measured)
+
+
+def instrument_of(study: Study, effect: Effect) -> str | None:
+    """The instrument of an effect: the named, or the study's only one; None without."""
+    if not METHODS[effect.method].instruments:
+        return None
+    return effect.instrument or next(iter(study.instruments))
 
 
 def _corrected(spec: EffectSpec, outcome: Outcome) -> Iterator[EffectSpec]:
@@ -98,13 +112,21 @@ def correction_tables(study: Study) -> dict[str, CalibrationTable | TrainingTabl
     return found
 
 
+def propensity_columns(study: Study) -> tuple[str, ...]:
+    """Columns with known probabilities, of treatments and of instruments, each once."""
+    of_treatments = (each.propensity for each in study.treatments.values())
+    of_instruments = (each.propensity for each in study.instruments.values())
+    return tuple(dict.fromkeys(name for name in (*of_treatments, *of_instruments) if name))
+
+
 def feature_columns(study: Study) -> tuple[str, ...]:
     """The study's own columns of the features table, each once.
 
-    Treatments, outcomes, covariates, then group columns; each in file order.
+    Treatments, outcomes, covariates, group columns, instruments, then known propensities; each
+    in file order.
     """
     names = (
         *study.treatments, *outcome_columns(study).values(), *study.covariates,
-        *group_columns(study),
+        *group_columns(study), *study.instruments, *propensity_columns(study),
     )  # fmt: skip
     return tuple(dict.fromkeys(names))

@@ -12,6 +12,7 @@ from estimators.catalog import (
     TRAINING,
     Kind,
     Parameter,
+    TreatmentKind,
     is_named,
     learner_of,
 )
@@ -71,7 +72,28 @@ class History(Section):
 class Treatment(Section):
     """A treatment; `binary` alone is short for `{kind: binary}`."""
 
+    kind: TreatmentKind
+    arms: list[str] = Field(
+        default_factory=list, description="Of a categorical treatment: all its values."
+    )
+    control: str | None = Field(None, description="The arm that the others are compared with.")
+    propensity: Name | None = Field(
+        None, description="Column with the known probability of a binary treatment, by design."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class Instrument(Section):
+    """What moves a treatment and nothing else; `binary` alone is short for `{kind: binary}`."""
+
     kind: Kind
+    propensity: Name | None = Field(
+        None, description="Column with the known probability of a binary instrument, by design."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -207,6 +229,9 @@ class Effect(Section):
     by: list[str] = Field(default_factory=list, description="Groupings; `a*b` crosses two columns.")
     nuisances: Nuisances | None = None
     clip: float = Field(OVERLAP_CLIP, gt=0, lt=0.5, description="Bound of the propensity.")
+    instrument: Name | None = Field(
+        None, description="Of pliv and iivm; omitted: the study's only instrument."
+    )
     marginal: bool = Field(False, description="PLR: one treatment at a time.")
 
 
@@ -260,6 +285,7 @@ class Study(Section):
     units: Units
     history: dict[Name, History] = Field(default_factory=dict)
     treatments: dict[Name, Treatment] = Field(min_length=1)
+    instruments: dict[Name, Instrument] = Field(default_factory=dict)
     outcomes: dict[Name, Outcome] = Field(min_length=1)
     covariates: list[Name] = Field(min_length=1)
     folds: Folds = Folds(k=5, repetitions=1, salt="")

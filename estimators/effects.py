@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -123,6 +123,21 @@ class EffectSpec:
 def arm_column(treatment: str, arm: str | None) -> str:
     """Name of a treatment's 0/1 column of an arm: ``dose=high``; the treatment's own without."""
     return treatment if arm is None else f"{treatment}={arm}"
+
+
+def arms_asked(
+    estimand: str, arms: Sequence[str], control: str | None
+) -> tuple[tuple[str | None, str | None], ...]:
+    """Arm and control of each effect that an estimand asks of a categorical treatment.
+
+    ``mean``: every arm, without a control; a difference: every other arm with `control`.
+    Without arms it is one effect of the whole treatment.
+    """
+    if not arms:
+        return ((None, None),)
+    if estimand == "mean":
+        return tuple((arm, None) for arm in arms)
+    return tuple((arm, control) for arm in arms if arm != control)
 
 
 def model_name(method: str, correction: str | None) -> str:

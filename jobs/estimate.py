@@ -177,8 +177,8 @@ def _effect_row(
         "method": spec.model,
         "estimand": spec.estimand,
         "treatment": spec.treatment,
-        "arm": None,
-        "control": None,
+        "arm": spec.arm,
+        "control": spec.control,
         "outcome": spec.outcome,
         "group_by": group[0],
         "group_value": group[1],
@@ -217,7 +217,7 @@ def _check_rows(
             if check not in applicable(spec):
                 continue
             for finding in IMPLEMENTATIONS[check].run(tallies, spec):
-                about = spec.treatment if finding.effect_id is None else ""
+                about = spec.compared if finding.effect_id is None else ""
                 if (finding.effect_id, finding.metric, about) not in seen:
                     seen.add((finding.effect_id, finding.metric, about))
                     rows.append(same | _check_row(check, finding, conditions[finding.metric]))

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from conf.load import LoadedStudy
-from conf.plan import feature_columns, outcome_columns
+from conf.plan import feature_columns, outcome_columns, propensity_columns
 from conf.profile import Profile
 from conf.study import Study
 from conf.windows import ALL, Span, duration, last_before
@@ -45,7 +45,7 @@ class Column:
     Attributes
     ----------
     role
-        ``treatment``, ``outcome``, ``covariate`` or ``group``.
+        ``treatment``, ``outcome``, ``covariate``, ``instrument``, ``propensity`` or ``group``.
     distinct
         Distinct values in the sample, NULL not counted.
     """
@@ -73,7 +73,7 @@ class TreatmentSeen:
     Attributes
     ----------
     arms
-        Of a binary treatment.
+        Of a binary or a categorical treatment.
     quantiles
         Minimum, quartiles and maximum of any other.
     ess_share
@@ -182,6 +182,8 @@ def _column(rows: pa.Table, study: Study, name: str) -> Column:
         "treatment": study.treatments,
         "outcome": outcome_columns(study).values(),
         "covariate": study.covariates,
+        "instrument": study.instruments,
+        "propensity": propensity_columns(study),
     }
     role = next((title for title, names in roles.items() if name in names), "group")
     column = rows[name]
@@ -190,6 +192,8 @@ def _column(rows: pa.Table, study: Study, name: str) -> Column:
 
 
 def _treatment(rows: pa.Table, study: Study, name: str) -> TreatmentSeen:
+    if study.treatments[name].kind == "categorical":
+        return TreatmentSeen(name, tuple(_named_arms(rows, study, name)), (), {}, None)
     values = _doubles(rows[name])
     known = values[np.isfinite(values)]
     if study.treatments[name].kind != "binary":
@@ -204,12 +208,24 @@ def _treatment(rows: pa.Table, study: Study, name: str) -> TreatmentSeen:
 
 def _arms(rows: pa.Table, study: Study, values: Doubles) -> Iterator[Arm]:
     for value in np.unique(values[np.isfinite(values)]):
-        chosen = values == value
-        outcomes = {
-            name: _mean(_doubles(rows[column])[chosen])
-            for name, column in outcome_columns(study).items()
-        }
-        yield Arm(f"{value:g}", int(chosen.sum()), outcomes)
+        yield _arm(rows, study, f"{value:g}", values == value)
+
+
+def _named_arms(rows: pa.Table, study: Study, name: str) -> Iterator[Arm]:
+    """Arms that a categorical treatment declares, then values that it does not."""
+    labels = np.array(rows[name].cast(pa.string()).to_pylist(), dtype=object)
+    declared = study.treatments[name].arms
+    others = sorted({label for label in labels if label is not None} - {*declared})
+    for label in (*declared, *others):
+        yield _arm(rows, study, label, np.asarray(labels == label, dtype=np.bool_))
+
+
+def _arm(rows: pa.Table, study: Study, label: str, chosen: NDArray[np.bool_]) -> Arm:
+    outcomes = {
+        name: _mean(_doubles(rows[column])[chosen])
+        for name, column in outcome_columns(study).items()
+    }
+    return Arm(label, int(chosen.sum()), outcomes)
 
 
 def _mean(values: Doubles) -> float | None:

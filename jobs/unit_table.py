@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from conf.profile import Profile
 from estimators.catalog import learner_of
-from estimators.effects import EffectSpec
+from estimators.effects import EffectSpec, arm_column
 from estimators.errors import ContractError, Where
 from estimators.learners import Design, draws_inside
 from estimators.units import Groups, Units, cross, groupings
@@ -58,12 +58,11 @@ def read_units(
     """
     sources = {each.outcome: each.source for each in effects}
     outcomes = sorted(sources)
-    treatments = sorted({each.treatment for each in effects})
     grouped = sorted({name for by in groupings(effects) for name in by})
     columns = dict.fromkeys(
         [
-            "unit_id", "cluster_id", "weight", "fold", *treatments, *sources.values(), *covariates,
-            *grouped,
+            "unit_id", "cluster_id", "weight", "fold", *_assigned(effects), *sources.values(),
+            *covariates, *grouped,
         ]
     )  # fmt: skip
     table = read(
@@ -78,7 +77,7 @@ def read_units(
     cluster = None if clusters is None else codes_of(clusters)
     units = Units(
         _design(table, covariates, effects),
-        {name: _doubles(table[name]) for name in treatments},
+        _treatments(table, effects),
         {name: _doubles(table[sources[name]]) for name in outcomes},
         _doubles(table["weight"]),
         _folds(table["fold"]),
@@ -89,9 +88,37 @@ def read_units(
         bucketed,
         _groups(table, effects),
         *_hashes(table["unit_id"], clusters, effects),
+        {each.propensity: _doubles(table[each.propensity]) for each in effects if each.propensity},
     )
     _refuse_infinite(units, features)
     return UnitTable(units, table["unit_id"], clusters)
+
+
+def _assigned(effects: tuple[EffectSpec, ...]) -> list[str]:
+    """Columns of treatments, instruments and known propensities."""
+    named = {
+        name for each in effects for name in (each.treatment, each.instrument, each.propensity)
+    }
+    return sorted(name for name in named if name is not None)
+
+
+def _treatments(table: pa.Table, effects: tuple[EffectSpec, ...]) -> dict[str, NDArray[np.float64]]:
+    """Treatments and instruments; of a categorical one an indicator an arm."""
+    found = {}
+    for name in sorted({each.treatment for each in effects if each.arm is None}):
+        found[name] = _doubles(table[name])
+    for name in sorted({each.instrument for each in effects if each.instrument}):
+        found[name] = _doubles(table[name])
+    arms = {
+        (each.treatment, arm)
+        for each in effects
+        for arm in (each.arm, each.control)
+        if arm is not None
+    }
+    for treatment, arm in sorted(arms):
+        values = table[treatment].cast(pa.string())
+        found[arm_column(treatment, arm)] = _doubles(pc.equal(values, arm))
+    return found
 
 
 def _refuse_infinite(units: Units, features: Stage) -> None:

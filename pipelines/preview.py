@@ -95,6 +95,6 @@ def _treatment(each: TreatmentSeen) -> str:
     if each.ess_share:
         shares = ", ".join(f"arm {arm} {share:.2f}" for arm, share in each.ess_share.items())
         lines.append(f"  crude overlap: effective share {shares}; clipped {each.clipped_share:.3f}")
-    elif each.arms:
+    elif each.arms and {arm.value for arm in each.arms} <= {"0", "1"}:
         lines.append("  no overlap to look at: one arm, or values other than 0 and 1")
     return "\n".join([*lines, ""])

@@ -12,6 +12,7 @@ from conf.rules.predicted import predicted_faults
 from conf.rules.reading import Parts
 from conf.rules.sources import history_faults, source_faults, sql_faults, table_faults
 from conf.rules.time import time_faults
+from conf.rules.treatments import treatment_faults
 from estimators.errors import Fault
 
 Rule = Callable[[Parts], Iterable[Fault]]
@@ -25,6 +26,7 @@ RULES: tuple[Rule, ...] = (
     name_faults,
     column_faults,
     leak_faults,
+    treatment_faults,
     learner_faults,
     effect_faults,
     predicted_faults,

@@ -72,6 +72,7 @@ def gate_faults(parts: Parts) -> Iterator[Fault]:
     given = {name for name, *_ in _entries(parts)} if "checks" in doc.data else set(ALL_CHECKS)
     asked = {nearest(name, CHECKS) or name for name in given}
     asked |= {"correction"} if parts.predicts else set()  # always judged
+    asked |= {"instrument_strength"} if parts.instruments else set()
     for pattern in doc.mapping("publish", "gates"):
         place = ("publish", "gates", pattern)
         matched = [effect for effect in parts.effects if _means(parts, pattern, effect)]

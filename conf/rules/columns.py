@@ -22,7 +22,7 @@ _BEFORE = "columns known before the treatment, which do not contain it or the ou
 def name_faults(parts: Parts) -> Iterator[Fault]:
     """Names that are no identifiers, that the features table keeps, or that come twice."""
     doc = parts.doc
-    sections = ("sources", "history", "treatments", "outcomes")
+    sections = ("sources", "history", "treatments", "instruments", "outcomes")
     places: list[Place] = [(section, name) for section in sections for name in doc.mapping(section)]
     history: list[Place] = [
         ("history", name, "columns", column)
@@ -96,6 +96,13 @@ def column_faults(parts: Parts) -> Iterator[Fault]:
         if (name := doc.text("units", key)) is not None
     ]
     wanted += [(name, ("treatments", name), every) for name in parts.treatments]
+    wanted += [(name, ("instruments", name), every) for name in parts.instruments]
+    wanted += [
+        (column, (section, name, "propensity"), every)
+        for section in ("treatments", "instruments")
+        for name in doc.mapping(section)
+        if (column := doc.text(section, name, "propensity")) is not None
+    ]
     wanted += [
         (column, ("outcomes", name) if column == name else ("outcomes", name, *_PREDICTION), unit)
         for name, column in parts.outcome_columns.items()
@@ -128,6 +135,10 @@ def leak_faults(parts: Parts) -> Iterator[Fault]:
     predictions = set(parts.outcome_columns.values()) - set(parts.outcomes)
     targets += [(name, "outcome's prediction") for name in sorted(predictions)]
     roles = dict(targets)
+    for name, place in parts.covariates:
+        if name in parts.instruments and name not in roles:
+            found = f"the covariate {name!r} is an instrument, of which nothing would be left"
+            yield parts.doc.fault(place, found, "one of the two")
     for name, place in (*parts.covariates, *_groups(parts)):
         kind = "covariate" if place[0] == "covariates" else "group"
         if name in roles:

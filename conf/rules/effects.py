@@ -37,6 +37,9 @@ def _entry(parts: Parts, place: Place, entry: dict[str, Any]) -> Iterator[Fault]
         yield doc.fault(at, f"the method {name!r}", listed(METHODS), nearest(name, METHODS))
         return
     yield from _fit(parts, place, entry, name)
+    yield from _instrument(parts, place, entry, name)
+    if name == "apo" and entry.get("estimand") == "ate":
+        yield from _control(parts, place, entry)
     if name == "plr":
         yield from _joint(parts, place, entry)
     elif entry.get("marginal") is True:
@@ -54,9 +57,10 @@ def _fit(parts: Parts, place: Place, entry: dict[str, Any], name: str) -> Iterat
     for key, kinds, takes in _kinds(parts, method):
         for variable, kind in kinds.items():
             asked = entry.get(key) in (None, variable)
-            if asked and kind in ("binary", "continuous") and kind not in takes:
+            if asked and kind is not None and kind not in takes:
                 found = f"{name} with the {kind} {key} {variable!r}"
-                allowed = f"{' or '.join(takes)} {key}s; name one by `{key}:`, or use plr"
+                other = "apo" if kind == "categorical" else "plr"
+                allowed = f"{' or '.join(takes)} {key}s; name one by `{key}:`, or use {other}"
                 yield doc.fault(place, found, allowed)
 
 
@@ -67,6 +71,40 @@ def _kinds(
         ("treatment", parts.treatments, method.treatments),
         ("outcome", parts.outcomes, method.outcomes),
     )
+
+
+def _control(parts: Parts, place: Place, entry: dict[str, Any]) -> Iterator[Fault]:
+    for treatment, kind in parts.treatments.items():
+        asked = entry.get("treatment") in (None, treatment) and kind == "categorical"
+        if asked and parts.doc.text("treatments", treatment, "control") is None:
+            found = f"apo.ate of {treatment!r}, which has no control arm"
+            allowed = f"`control:` in treatments.{treatment}, or estimand: mean"
+            yield parts.doc.fault(place, found, allowed)
+
+
+def _instrument(parts: Parts, place: Place, entry: dict[str, Any], name: str) -> Iterator[Fault]:
+    """Methods with an instrument have one that fits; others have none."""
+    doc, takes, given = parts.doc, METHODS[name].instruments, entry.get("instrument")
+    at = (*place, "instrument")
+    known = parts.instruments
+    if not takes:
+        if given is not None:
+            having = listed(each for each, method in METHODS.items() if method.instruments)
+            yield doc.fault(at, f"`instrument:` for {name}", f"{having} only")
+        return
+    if isinstance(given, str) and given not in known:
+        found = f"the instrument {given!r} of an effect"
+        yield doc.fault(at, found, listed(known), nearest(given, known))
+    elif given is None and len(known) != 1:
+        found = f"{name} without an instrument" if not known else f"{name}, and which instrument"
+        allowed = f"`instrument:`, one of {listed(known)}" if known else "`instruments:`"
+        yield doc.fault(place, found, allowed)
+    else:
+        chosen = given if isinstance(given, str) else next(iter(known))
+        kind = known.get(chosen)
+        if kind is not None and kind not in takes:
+            found = f"{name} with the {kind} instrument {chosen!r}"
+            yield doc.fault(place, found, f"a {' or '.join(takes)} instrument, or use pliv")
 
 
 def _joint(parts: Parts, place: Place, entry: dict[str, Any]) -> Iterator[Fault]:

@@ -63,10 +63,12 @@ def _absent(parts: Parts, place: Place, name: str) -> Fault | None:
 
 def _targets(parts: Parts, place: Place) -> dict[Kind, str]:
     """A variable of each kind that the learner is asked to predict."""
-    variables = parts.outcomes if place[-1] == "outcome" else parts.treatments
+    variables = {**parts.treatments, **parts.instruments}
+    if place[-1] == "outcome":
+        variables = dict(parts.outcomes)
     own = parts.doc.text(*place[:-2], str(place[-1])) if place[0] == "effects" else None
     return {
-        "binary" if kind == "binary" else "continuous": name
+        "continuous" if kind == "continuous" else "binary": name
         for name, kind in variables.items()
         if kind is not None and own in (None, name)
     }

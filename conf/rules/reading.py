@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from conf.document import Document, Place
 from conf.sql import UnitSql, read_unit_sql
-from estimators.catalog import CORRECTIONS, METHODS, corrections_of
-from estimators.effects import model_name
+from estimators.catalog import CORRECTIONS, METHODS, TreatmentKind, corrections_of
+from estimators.effects import arm_column, arms_asked, model_name
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedEffect:
     """One effect that an entry of `effects:` asks for.
 
-    `drops` outcomes that are missing; `correction` is that of a predicted outcome.
+    `treatment_kind` is the instrument's where there is one; `drops` outcomes that are missing;
+    `correction` is that of a predicted outcome.
     """
 
     effect_id: str
@@ -35,7 +36,7 @@ class Parts:
     ----------
     sql
         The unit SQL; None where the file has none.
-    treatments, outcomes
+    treatments, instruments, outcomes
         Kind by name; None where the kind is not readable.
     covariates
         Names with their places.
@@ -48,6 +49,7 @@ class Parts:
     doc: Document
     sql: UnitSql | None
     treatments: Mapping[str, str | None]
+    instruments: Mapping[str, str | None]
     outcomes: Mapping[str, str | None]
     covariates: tuple[tuple[str, Place], ...]
     history: Mapping[str, Place]
@@ -93,22 +95,24 @@ def read_parts(doc: Document) -> Parts:
     """Read the parts of a document."""
     sql = doc.text("units", "sql")
     windowed = doc.text("window", "every") not in (None, "all")
-    treatments, outcomes = _kinds(doc, "treatments"), _kinds(doc, "outcomes")
+    sections = ("treatments", "instruments", "outcomes")
+    treatments, instruments, outcomes = (_kinds(doc, name) for name in sections)
     return Parts(
         doc,
         read_unit_sql(sql, list(doc.mapping("sources")), windowed=windowed) if sql else None,
         treatments,
+        instruments,
         outcomes,
         tuple(doc.texts("covariates")),
         _history(doc),
-        tuple(_effects(doc, treatments, outcomes)),
+        tuple(_effects(doc, treatments, instruments, outcomes)),
     )
 
 
 def _kinds(doc: Document, section: str) -> dict[str, str | None]:
     def kind(value: Any) -> str | None:
         given = value.get("kind") if isinstance(value, dict) else value
-        return given if given in ("binary", "continuous") else None
+        return given if given in get_args(TreatmentKind) else None
 
     return {name: kind(value) for name, value in doc.mapping(section).items()}
 
@@ -130,8 +134,23 @@ def _correct(doc: Document, outcome: str) -> str | None:
     return given if given in (*CORRECTIONS, "none") else "auto"
 
 
+def arms_of(doc: Document, treatment: str) -> tuple[str, ...]:
+    """The arms that a treatment declares."""
+    return tuple(text for text, _ in doc.texts("treatments", treatment, "arms"))
+
+
+def named_instrument(
+    doc: Document, index: int, instruments: Mapping[str, str | None]
+) -> str | None:
+    """The instrument of an entry of `effects:`: the named, or the study's only one."""
+    return doc.text("effects", index, "instrument") or next(iter(instruments), None)
+
+
 def _effects(
-    doc: Document, treatments: Mapping[str, str | None], outcomes: Mapping[str, str | None]
+    doc: Document,
+    treatments: Mapping[str, str | None],
+    instruments: Mapping[str, str | None],
+    outcomes: Mapping[str, str | None],
 ) -> list[PlannedEffect]:
     found = []
     for index, entry in enumerate(doc.items("effects")):
@@ -140,19 +159,28 @@ def _effects(
         if method not in METHODS or not isinstance(entry, dict):
             continue
         estimand = entry.get("estimand") or METHODS[method].estimands[0]
+        moved = instruments.get(named_instrument(doc, index, instruments) or "")
         found += [
             PlannedEffect(
-                f"{model_name(method, correction)}.{estimand}.{treatment}.{outcome}",
+                f"{model_name(method, correction)}.{estimand}.{exposure}.{outcome}",
                 method,
-                kind,
+                moved if METHODS[method].instruments else kind,
                 doc.text("outcomes", outcome, "missing") not in (None, "error"),
                 place,
                 correction,
             )
             for treatment, kind in treatments.items()
             for outcome in outcomes
+            for exposure in _exposures(doc, treatment, estimand)
             for correction in corrections_of(_correct(doc, outcome), method)
             if entry.get("treatment") in (None, treatment)
             and entry.get("outcome") in (None, outcome)
         ]
     return found
+
+
+def _exposures(doc: Document, treatment: str, estimand: str) -> list[str]:
+    """The treatment in effect ids: itself, or each of its arms."""
+    control = doc.text("treatments", treatment, "control")
+    asked = arms_asked(estimand, arms_of(doc, treatment), control)
+    return [arm_column(treatment, arm) for arm, _ in asked]

@@ -36,7 +36,7 @@ def study_schema() -> dict[str, Any]:
     schema = Study.model_json_schema(by_alias=True)
     parts = schema["$defs"]
     parts["Outcome"]["properties"]["horizon"]["type"] = ["string", "integer"]  # 0 needs no quotes
-    for name in ("Treatment", "Outcome"):
+    for name in ("Treatment", "Instrument", "Outcome"):
         parts[name] = _or_kind(parts[name])
     parts["LearnerSpec"] = _learners()
     parts["CheckSpec"] = _checks()
@@ -49,7 +49,7 @@ def study_schema() -> dict[str, Any]:
     gates["additionalProperties"] = _metrics(
         {f"{name}.{each}": m.title for name, c in gated for each, m in c.metrics.items()}
     )
-    for section in ("sources", "history", "treatments", "outcomes"):
+    for section in ("sources", "history", "treatments", "instruments", "outcomes"):
         schema["properties"][section]["propertyNames"] = {"pattern": f"^{IDENTIFIER.pattern}$"}
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "A Causeway study"

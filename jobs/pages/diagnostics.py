@@ -48,11 +48,16 @@ def _shown(evidence: Evidence, check: str, metric: str, part: str) -> list[_Show
         if each is None or part not in facts:
             continue
         same = found.setdefault(
-            json.dumps([row["treatment"], facts[part]], sort_keys=True), _Shown([], [], facts)
+            json.dumps([_compared(row, facts), facts[part]], sort_keys=True), _Shown([], [], facts)
         )
         same.rows.append(row)
         same.checks.append(each)
     return list(found.values())
+
+
+def _compared(row: Row, facts: Mapping[str, Any]) -> tuple[str, list[str]]:
+    """What a check compares the arms of, and their names: of a binary treatment 0 and 1."""
+    return facts.get("treatment", row["treatment"]), facts.get("arms", ["0", "1"])
 
 
 def overlap(evidence: Evidence) -> Figure | None:
@@ -69,10 +74,11 @@ def overlap(evidence: Evidence) -> Figure | None:
 
 
 def _overlap_panel(axes: Axes, shown: _Shown) -> None:
-    treatment = shown.rows[0]["treatment"]
-    looks = {"0": (BLUE, "-"), "1": (VERMILLION, "--")}
+    treatment, arms = _compared(shown.rows[0], shown.detail)
+    looks = dict(zip(arms, ((BLUE, "-"), (VERMILLION, "--")), strict=True))
     used = 0.0
-    for arm, counts in sorted(shown.detail["hist"].items()):
+    hist = shown.detail["hist"]
+    for arm, counts in ((arm, hist[arm]) for arm in arms if arm in hist):
         bins = len(counts)
         total = sum(counts) or 1
         edges = [place / bins for place in range(bins + 1)]
@@ -94,7 +100,7 @@ def _overlap_panel(axes: Axes, shown: _Shown) -> None:
     axes.set_title(f"Overlap: who gets {treatment}? (units of {wording.shorten(outcomes, 40)})")
     axes.set_ylabel("share of the arm")
     axes.set_xlabel(
-        f"estimated probability of {treatment} = 1   (dotted: clipped at {clip:g})\n"
+        f"estimated probability of {treatment} = {arms[1]}   (dotted: clipped at {clip:g})\n"
         + "\n".join(_effective(shown)),
         loc="left",
     )
@@ -103,7 +109,7 @@ def _overlap_panel(axes: Axes, shown: _Shown) -> None:
 
 def _effective(shown: _Shown) -> list[str]:
     """Effective sample sizes in words, effects with the same ones in one line; at most four."""
-    treatment = shown.rows[0]["treatment"]
+    treatment, _ = _compared(shown.rows[0], shown.detail)
     lines: dict[str, list[str]] = {}
     for row, check in zip(shown.rows, shown.checks, strict=True):
         shares = sorted(detail(check).get("ess", {}).items())
@@ -197,8 +203,9 @@ def missing(evidence: Evidence) -> Figure | None:
         places = range(len(rows))
         zero, one = [100 * row[1] for row in rows], [100 * row[2] for row in rows]
         axes.hlines(places, zero, one, color="#BBBBBB", linewidth=1.2)
-        axes.plot(zero, places, "o", color=BLUE, markersize=6, label=f"{treatment} = 0")
-        axes.plot(one, places, "D", color=VERMILLION, markersize=5.5, label=f"{treatment} = 1")
+        name, first, second = treatment
+        axes.plot(zero, places, "o", color=BLUE, markersize=6, label=f"{name} = {first}")
+        axes.plot(one, places, "D", color=VERMILLION, markersize=5.5, label=f"{name} = {second}")
         axes.set_xlim(0, 1.06 * max(*zero, *one))
         axes.set_title("What is missing, by arm")
         axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderaxespad=0)
@@ -206,9 +213,11 @@ def missing(evidence: Evidence) -> Figure | None:
     return figure
 
 
-def _missing_rows(evidence: Evidence) -> dict[str, list[tuple[str, float, float]]]:
-    """By treatment: what is missing, its share in arm 0 and in arm 1; largest gap first."""
-    found: dict[str, dict[str, tuple[float, float]]] = {}
+def _missing_rows(
+    evidence: Evidence,
+) -> dict[tuple[str, str, str], list[tuple[str, float, float]]]:
+    """By treatment and its two arms: what is missing, its share in each; largest gap first."""
+    found: dict[tuple[str, str, str], dict[str, tuple[float, float]]] = {}
     outcomes = {row["effect_id"]: row for row in evidence.whole()}
     for check in evidence.checks:
         facts = detail(check)
@@ -216,15 +225,18 @@ def _missing_rows(evidence: Evidence) -> dict[str, list[tuple[str, float, float]
         if check.check == "attrition" and row is not None and "missing" in facts:
             name = f"outcome {row['outcome']}"
             shares = facts["missing"]
-            found.setdefault(row["treatment"], {})[name] = (shares["0"], shares["1"])
+            treatment, (first, second) = _compared(row, facts)
+            entry = found.setdefault((treatment, first, second), {})
+            entry[name] = (shares[first], shares[second])
         if check.check == "missingness":
             for gap in facts.get("gaps", []):
-                entry = found.setdefault(facts["treatment"], {})
+                first, second = facts.get("arms", ["0", "1"])
+                entry = found.setdefault((facts["treatment"], first, second), {})
                 entry[gap["covariate"]] = (gap["0"], gap["1"])
     panels = {}
-    for treatment, shares in list(found.items())[:_PANELS]:
-        rows = [(name, *pair) for name, pair in shares.items() if max(pair) > _NEGLIGIBLE]
+    for arms, gaps in list(found.items())[:_PANELS]:
+        rows = [(name, *pair) for name, pair in gaps.items() if max(pair) > _NEGLIGIBLE]
         rows.sort(key=lambda each: (-abs(each[2] - each[1]), each[0]))
         if rows:
-            panels[treatment] = rows[:_COVARIATES]
+            panels[arms] = rows[:_COVARIATES]
     return panels

@@ -24,8 +24,8 @@ from jobs.resolve import Resolved
 
 _HISTORY = (
     "run_key", "window_start", "window_end", "effect_id", "method", "estimand", "treatment", "arm",
-    "outcome", "group_by", "group_value", "theta", "se", "ci_low", "ci_high", "naive", "level",
-    "status", "error_code", "numerics", "recorded_at",
+    "control", "outcome", "group_by", "group_value", "theta", "se", "ci_low", "ci_high", "naive",
+    "level", "status", "error_code", "numerics", "recorded_at",
 )  # fmt: skip
 _WILD = 5.0
 """Widths above so many lower quartiles do not set a figure's scale."""
@@ -73,8 +73,9 @@ class Evidence:
     previous
         The last window of the same length before this one.
     ranges
-        By outcome: smallest and largest interval bound of whole effects over all windows (but
-        for wildly wide ones), with the naive differences and zero; then the same with the groups.
+        By outcome (arms' means apart, `wording.scale`): smallest and largest interval bound of
+        whole effects over all windows (but for wildly wide ones), with the naive differences and
+        zero; then the same with the groups.
     """
 
     study: Study
@@ -243,10 +244,12 @@ def _previous(
 def _ranges(current: pa.Table) -> dict[str, tuple[float, float, float, float]]:
     ok = current.filter(pc.equal(current["status"], "ok"))
     ranges: dict[str, tuple[float, float, float, float]] = {}
-    for outcome in pc.unique(ok["outcome"]).to_pylist():
-        rows = ok.filter(pc.equal(ok["outcome"], outcome))
-        whole = _tame(rows.filter(pc.is_null(rows["group_by"])))
-        ranges[outcome] = (*_bounds(whole), *_bounds(rows))
+    level = pc.equal(ok["estimand"], "mean")
+    for ending, chosen in (("", ok.filter(pc.invert(level))), (":mean", ok.filter(level))):
+        for outcome in pc.unique(chosen["outcome"]).to_pylist():
+            rows = chosen.filter(pc.equal(chosen["outcome"], outcome))
+            whole = _tame(rows.filter(pc.is_null(rows["group_by"])))
+            ranges[f"{outcome}{ending}"] = (*_bounds(whole), *_bounds(rows))
     return ranges
 
 

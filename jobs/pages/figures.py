@@ -65,20 +65,23 @@ def forest(evidence: Evidence) -> Figure:
 
 def _panels(evidence: Evidence) -> tuple[list[tuple[str, list[Row]]], int]:
     """Panels by treatment and outcome, and how many effects did not fit."""
-    pairs = list(dict.fromkeys((row["treatment"], row["outcome"]) for row in evidence.whole()))
-    pairs = pairs[:_PANELS]
+    pairs = list(dict.fromkeys(_panel(row) for row in evidence.whole()))[:_PANELS]
     panels = []
-    for treatment, outcome in pairs:
-        rows = [
-            row
-            for row in evidence.effects
-            if (row["treatment"], row["outcome"]) == (treatment, outcome)
-        ]
+    for pair in pairs:
+        rows = [row for row in evidence.effects if _panel(row) == pair]
         first = sorted(rows, key=lambda row: row["group_by"] is not None)[: _ROWS // len(pairs)]
         kept = {row["effect_id"] for row in first}
         shown = [row for row in rows if row["effect_id"] in kept]
-        panels.append((f"Effect of {treatment} on {outcome} · {evidence.label}", shown))
+        treatment, outcome = rows[0]["treatment"], rows[0]["outcome"]
+        title = f"Effect of {treatment} on {outcome} · {evidence.label}"
+        if wording.is_mean(rows[0]):
+            title = f"{outcome} by arm of {treatment} · {evidence.label}"
+        panels.append((title, shown))
     return panels, len(evidence.effects) - sum(len(rows) for _, rows in panels)
+
+
+def _panel(row: Row) -> tuple[str, str]:
+    return row["treatment"], wording.scale(row)
 
 
 def _colours(evidence: Evidence) -> dict[str, tuple[str, str]]:
@@ -93,8 +96,7 @@ def _forest_panel(
     evidence: Evidence,
     colours: dict[str, tuple[str, str]],
 ) -> None:
-    outcome = rows[0]["outcome"]
-    low, high = limits(evidence, outcome)
+    low, high = limits(evidence, wording.scale(rows[0]))
     rows_axis(axes, [_row_label(row) for row in rows])
     axes.axvline(0, color=INK, linewidth=0.9)
     for place, row in enumerate(rows):
@@ -138,11 +140,11 @@ def _forest_row(
     axes.text(1.03, place, text, transform=right, va="center", fontsize=8, color=INK)
 
 
-def limits(evidence: Evidence, outcome: str) -> tuple[float, float]:
-    """The horizontal axis of an outcome: whole effects in full, groups up to twice their span."""
-    if outcome not in evidence.ranges:
+def limits(evidence: Evidence, scale: str) -> tuple[float, float]:
+    """The horizontal axis of a scale: whole effects in full, groups up to twice their span."""
+    if scale not in evidence.ranges:
         return -1.0, 1.0
-    low, high, group_low, group_high = evidence.ranges[outcome]
+    low, high, group_low, group_high = evidence.ranges[scale]
     span = (high - low) or 1.0
     low, high = max(group_low, low - span), min(group_high, high + span)
     margin = 0.04 * ((high - low) or 1.0)
@@ -156,6 +158,10 @@ def axis_label(evidence: Evidence, row: Row) -> str:
     dose = evidence.study.treatments[treatment].kind == "continuous"
     what = f"share of {outcome}" if kind == "binary" else outcome
     unit = "1 = 100 %" if kind == "binary" else f"in the units of {outcome}"
+    if wording.is_mean(row):
+        return f"{what} if all had the arm ({unit})"
+    if row["arm"]:
+        return f"change in {what} with the arm instead of {row['control']} ({unit})"
     change = f"one more unit of {treatment}" if dose else f"{treatment} = 1 instead of 0"
     return f"change in {what} with {change} ({unit})"
 
@@ -181,12 +187,12 @@ def timeline(evidence: Evidence) -> Figure | None:
     if len(windows) <= 1:
         return None
     main = [evidence.row(each) for each in evidence.headline]
-    pairs = list(dict.fromkeys((row["treatment"], row["outcome"]) for row in main))[:_PANELS]
+    pairs = list(dict.fromkeys(_panel(row) for row in main))[:_PANELS]
     figure = sheet(2.25 * len(pairs) + 0.4)
     grid = figure.subplots(len(pairs), 1, squeeze=False)[:, 0]
     colours = _colours(evidence)
     for axes, pair in zip(grid, pairs, strict=True):
-        rows = [row for row in main if (row["treatment"], row["outcome"]) == pair][:_SERIES]
+        rows = [row for row in main if _panel(row) == pair][:_SERIES]
         _timeline_panel(axes, rows, windows, evidence, colours)
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower left", ncols=4)
@@ -220,7 +226,8 @@ def _timeline_panel(
     axes.set_title(
         f"{first['treatment']} on {first['outcome']}, by window (shaded: {evidence.label})"
     )
-    axes.set_ylabel(f"change in {first['outcome']}")
+    word = "mean of" if wording.is_mean(first) else "change in"
+    axes.set_ylabel(f"{word} {first['outcome']}")
 
 
 def _timeline_series(

@@ -93,6 +93,9 @@ def sentence(row: Row) -> str:
         return f"the effect of {what} is {wording.interval(row)}"
     places = wording.decimals(row["se"])
     theta, low, high = (row[name] for name in ("theta", "ci_low", "ci_high"))
+    if wording.is_mean(row):
+        text = f"with {wording.treatment(row)} the mean of {row['outcome']} is {theta:,.{places}f}"
+        return f"{text} ({wording.level(row)} CI {low:,.{places}f} to {high:,.{places}f})"
     verb = "raises" if theta > 0 else "lowers"
     shown = theta if verb == "raises" else -theta
     bounds = (low, high) if verb == "raises" else (-high, -low)

@@ -106,10 +106,12 @@ def _percent(share: float) -> str:
 def _attrition(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
     if row is None or "missing" not in facts:
         return None
-    shares, treatment = facts["missing"], row["treatment"]
+    shares, treatment = facts["missing"], facts.get("treatment", row["treatment"])
+    first, second = facts.get("arms", ["0", "1"])
     return (
-        f"{row['outcome']} is missing for {_percent(shares['1'])} of {treatment} = 1 and"
-        f" {_percent(shares['0'])} of {treatment} = 0: leaving them out selects on an outcome"
+        f"{row['outcome']} is missing for {_percent(shares[second])} of {treatment} = {second} and"
+        f" {_percent(shares[first])} of {treatment} = {first}: leaving them out selects on an"
+        " outcome"
     )
 
 
@@ -119,9 +121,10 @@ def _missingness(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> 
         return None
     worst = max(gaps, key=lambda gap: abs(gap["1"] - gap["0"]))
     treatment = facts.get("treatment", "treatment")
+    first, second = facts.get("arms", ["0", "1"])
     return (
-        f"{worst['covariate']} is missing for {_percent(worst['1'])} of {treatment} = 1 and"
-        f" {_percent(worst['0'])} of {treatment} = 0: it may be a consequence of {treatment}"
+        f"{worst['covariate']} is missing for {_percent(worst['1'])} of {treatment} = {second} and"
+        f" {_percent(worst['0'])} of {treatment} = {first}: it may be a consequence of {treatment}"
     )
 
 
@@ -130,9 +133,10 @@ def _ess(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | No
     if row is None or not shares:
         return None
     arm = min(shares, key=lambda each: float(shares[each]))
+    treatment = facts.get("treatment", row["treatment"])
     return (
         f"{model(row)} on {row['outcome']} rests on an effective {_percent(shares[arm])} of the"
-        f" units with {row['treatment']} = {arm}: few of them are comparable"
+        f" units with {treatment} = {arm}: few of them are comparable"
     )
 
 
@@ -141,7 +145,7 @@ def _clipped(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str 
         return None
     return (
         f"{_percent(check.value)} of the units have a propensity at the bound:"
-        f" {row['treatment']} is all but certain for them"
+        f" {facts.get('treatment', row['treatment'])} is all but certain for them"
     )
 
 
@@ -153,6 +157,15 @@ def _smd(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | No
     return (
         f"{worst['covariate']} still differs by {number(abs(worst['weighted']), 2)} standard"
         f" deviations between the arms after weighting ({model(row)} on {row['outcome']})"
+    )
+
+
+def _strength(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
+    if row is None or "instrument" not in facts:
+        return None
+    return (
+        f"{facts['instrument']} hardly moves {row['treatment']} (first-stage F"
+        f" {number(check.value, 2)}): the estimate and its interval can be far off"
     )
 
 
@@ -175,6 +188,7 @@ _WHY: dict[str, Callable[[CheckRow, Mapping[str, Any], Row | None], str | None]]
     "overlap.ess_share": _ess,
     "overlap.clipped_share": _clipped,
     "balance.max_smd": _smd,
+    "instrument_strength.first_stage_f": _strength,
     "nuisance_quality.outcome_r2": _quality("outcome"),
     "nuisance_quality.treatment_r2": _quality("treatment"),
 }

@@ -18,6 +18,8 @@ _ESTIMANDS = {
     "att": "average effect on the treated",
     "atu": "average effect on the untreated",
     "ato": "average effect weighted by overlap",
+    "late": "average effect on compliers",
+    "mean": "average outcome under the arm",
 }
 _MAX_DECIMALS = 6
 _PLAIN = range(-4, 7)
@@ -77,14 +79,28 @@ def level(row: Row) -> str:
 
 
 def treatment(row: Row) -> str:
-    """The treatment, with its arm where it has more than two."""
-    return f"{row['treatment']}={row['arm']}" if row["arm"] else str(row["treatment"])
+    """The treatment, with its arm where it has more than two, and what that is compared with."""
+    if not row["arm"]:
+        return str(row["treatment"])
+    against = f" (against {row['control']})" if row.get("control") else ""
+    return f"{row['treatment']}={row['arm']}{against}"
 
 
 def model(row: Row) -> str:
-    """Method and estimand, short: ``IRM ATT``, ``PLR slope``."""
+    """Method and estimand, short: ``IRM ATT``, ``PLR slope``, ``APO mean``."""
     estimand = str(row["estimand"])
-    return f"{str(row['method']).upper()} {estimand if estimand == 'slope' else estimand.upper()}"
+    shown = estimand if estimand in ("slope", "mean") else estimand.upper()
+    return f"{str(row['method']).upper()} {shown}"
+
+
+def is_mean(row: Row) -> bool:
+    """Whether it is an arm's mean outcome: a level, where all others are differences."""
+    return bool(row["estimand"] == "mean")
+
+
+def scale(row: Row) -> str:
+    """What effects share an axis by: the outcome, as a difference or as a level."""
+    return f"{row['outcome']}:mean" if is_mean(row) else str(row["outcome"])
 
 
 def estimand(row: Row) -> str:

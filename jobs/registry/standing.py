@@ -25,8 +25,8 @@ from jobs.registry.comparison import Comparison, Sums, compare
 
 _EFFECTS = (
     "run_key", "window_start", "window_end", "effect_id", "method", "estimand", "treatment", "arm",
-    "outcome", "group_by", "group_value", "n", "n_clusters", "theta", "se", "ci_low", "ci_high",
-    "level", "status", "error_code", "sources", "recorded_at",
+    "control", "outcome", "group_by", "group_value", "n", "n_clusters", "theta", "se", "ci_low",
+    "ci_high", "level", "status", "error_code", "sources", "recorded_at",
 )  # fmt: skip
 _CHECKS = (
     "run_key", "effect_id", "check", "metric", "value", "op", "threshold", "passed", "detail",

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
 
-from conf.plan import feature_columns, outcome_columns
+from conf.names import listed
+from conf.plan import feature_columns, outcome_columns, propensity_columns
 from conf.study import Study
 from conf.windows import ALL, Span
 from estimators.errors import ContractError, Where
@@ -161,6 +162,7 @@ def _promises(units: DataFrame, study: Study, span: Span) -> Iterator[Promise]:
             f"weights are positive, {_DROP}",
         )  # fmt: skip
     yield from _of_treatments(study)
+    yield from _of_instruments(study)
     yield from _of_outcomes(study)
     doubles = {name for name, kind in units.dtypes if kind == "double"}
     for name in feature_columns(study):
@@ -198,6 +200,29 @@ def _of_treatments(study: Study) -> Iterator[Promise]:
         )  # fmt: skip
         if treatment.kind == "binary":
             yield _binary(name, "treatment")
+        if treatment.kind == "categorical":
+            yield Promise(
+                "unknown_arm", name, f"whose {name} is none of the arms {listed(treatment.arms)}",
+                ~value.cast("string").isin(treatment.arms),
+                f"name every value of {name} in `arms:`, {_DROP}",
+            )  # fmt: skip
+
+
+def _of_instruments(study: Study) -> Iterator[Promise]:
+    for name, instrument in study.instruments.items():
+        yield Promise(
+            "missing_instrument", name, f"without the instrument {name}",
+            F.col(f"`{name}`").isNull(), f"decide what a missing {name} means, {_DROP}",
+        )  # fmt: skip
+        if instrument.kind == "binary":
+            yield _binary(name, "instrument")
+    for name in propensity_columns(study):
+        value = F.col(f"`{name}`").cast("double")
+        yield Promise(
+            "bad_propensity", name, f"whose propensity {name} is not between 0 and 1",
+            value.isNull() | F.isnan(value) | (value <= 0) | (value >= 1),
+            f"give every row the probability of its design, {_DROP}",
+        )  # fmt: skip
 
 
 def _of_outcomes(study: Study) -> Iterator[Promise]:

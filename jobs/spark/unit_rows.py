@@ -12,7 +12,7 @@ from pyspark.sql import functions as F  # noqa: N812 - Spark's own idiom
 from conf.document import Document, read_document
 from conf.history import parse_aggregate
 from conf.names import listed, nearest
-from conf.plan import feature_columns, outcome_columns
+from conf.plan import feature_columns, outcome_columns, propensity_columns
 from conf.study import History, Study
 from estimators.errors import ContractError, Fault, StudyError, Where
 from jobs import maturity
@@ -171,9 +171,17 @@ def _check_columns(found: DataFrame, needed: list[str], report: Reporter) -> Non
 
 
 def _type_faults(study: Study, given: list[str], kinds: dict[str, str]) -> Iterator[str]:
+    arms = [name for name, each in study.treatments.items() if each.kind == "categorical"]
+    numbers = {*study.instruments, *propensity_columns(study)}
     for name in given:
         kind = kinds[name.casefold()]
-        if name in study.treatments or name in outcome_columns(study).values():
+        if name in arms:
+            if kind not in (*_WHOLE, *_TEXTS, "boolean"):
+                yield f"{name} is of type {kind}; arms are texts, whole numbers or booleans"
+        elif name in numbers:
+            if kind not in _NUMBERS:
+                yield f"{name} is of type {kind}; instruments and propensities are numbers"
+        elif name in study.treatments or name in outcome_columns(study).values():
             if kind not in _NUMBERS:
                 yield f"{name} is of type {kind}; treatments and outcomes are numbers or booleans"
         elif name in study.covariates:

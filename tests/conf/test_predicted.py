@@ -126,7 +126,7 @@ def test_a_study_without_predictions_keeps_its_keys():
     assert "corrections" not in inputs
     assert all({"prediction", "correction"}.isdisjoint(each) for each in inputs["effects"])
     assert set(asdict(effect_specs(study)[0])) - set(inputs["effects"][0]) == {
-        "prediction", "correction",
+        "prediction", "correction", "arm", "control", "instrument", "instrument_kind", "propensity",
     }  # fmt: skip
     assert correction_tables(study) == {}
 

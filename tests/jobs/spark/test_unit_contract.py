@@ -53,6 +53,12 @@ WEIGHTED = changed(
     ("  time: at\n", "  time: at\n  weight: weight_of\n"),
     (", pain\n", ", pain, 1 AS weight_of\n"),
 )
+ARMS = changed(("{dose: binary}", '{dose: {kind: categorical, arms: ["0", "1"]}}'), ("plr", "apo"))
+MOVED = changed(
+    ("outcomes:", "instruments: {visits_7d: binary}\noutcomes:"),
+    (", visits_7d, ", ", "), ("{method: plr}", "{method: iivm}"),
+)  # fmt: skip
+KNOWN = changed(("{dose: binary}", "{dose: {kind: binary, propensity: cost}}"))
 MANY_FOLDS = changed(("k: 2", "k: 4"))
 NAN, INF = float("nan"), float("inf")
 
@@ -80,6 +86,13 @@ BREACHES: list[tuple[str, str, LoadedStudy, dict[int, dict[str, Any]]]] = [
     ("bad_weight", r"4 rows whose weight weight_of is not a positive number \(ids 3, 4, 5, 6\)",
      WEIGHTED,
      {3: {"weight": 0.0}, 4: {"weight": -1.0}, 5: {"weight": NAN}, 6: {"weight": None}}),
+    ("unknown_arm", r"1 row whose dose is none of the arms 0, 1 \(ids 3\)", ARMS,
+     {3: {"dose": 2}}),
+    ("missing_instrument", r"1 row without the instrument visits_7d \(ids 3\)", MOVED,
+     {3: {"visits_7d": None}}),
+    ("not_binary", r"1 row whose instrument visits_7d is neither 0 nor 1 \(ids 3\)", MOVED,
+     {3: {"visits_7d": 2}}),
+    ("bad_propensity", "21 rows whose propensity cost is not between 0 and 1", KNOWN, {}),
     ("too_few_clusters", "6 clusters of patient; 4 folds need 8", MANY_FOLDS, {}),
 ]  # fmt: skip
 
