@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +59,7 @@ _FEATURES = {
     "age": pa.float64(),
     "city": pa.string(),
     "kind": pa.string(),
+    "depot": pa.string(),
 }
 CITIES, KINDS = ("Lima", "Oslo", "Rome"), ("new", "old")
 
@@ -67,7 +69,7 @@ def place(home: Path) -> Profile:
     return load_profile("local").model_copy(update={"home": home})
 
 
-def orders(month: str, *, units: int = UNITS, shift: float = 0.0) -> pa.Table:
+def orders(month: str, *, units: int = UNITS, shift: float = 0.0, shops: int = 30) -> pa.Table:
     """A month of orders and the first hour of the next; `shift` changes every outcome."""
     year, number = (int(part) for part in month.split("-"))
     start = datetime(year, number, 1, tzinfo=UTC)
@@ -81,17 +83,18 @@ def orders(month: str, *, units: int = UNITS, shift: float = 0.0) -> pa.Table:
         {
             "order_id": [f"{month}-{each:04d}" for each in range(units)],
             "at": pa.array([*at, after + timedelta(minutes=5)], pa.timestamp("us", tz="UTC")),
-            "shop": [f"s{each}" for each in rng.integers(0, 30, units)],
+            "shop": [f"s{each}" for each in rng.integers(0, shops, units)],
             "age": age,
             "coupon": coupon,
             "spend": EFFECT * coupon + 0.11 * age + rng.normal(0, 1.3, units) + shift,
             "city": [CITIES[each % 7 % 3] for each in range(units)],
             "kind": [KINDS[each % 11 % 2] for each in range(units)],
+            "depot": [f"d{each % 1000:03d}" for each in range(units)],
         }
     )
 
 
-def write_month(home: Path, month: str, **given: float) -> None:
+def write_month(home: Path, month: str, **given: Any) -> None:
     """Commit one month to the lake: one version."""
     write_deltalake(str(home / "lake" / "orders"), orders(month, **given), mode="append")
 
