@@ -9,6 +9,7 @@ Liang and Zeger 1986 (clustered moments).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +21,40 @@ Doubles = NDArray[np.float64]
 Longs = NDArray[np.int64]
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """A solved family.
+
+    Attributes
+    ----------
+    ids, clusters
+        Effect ids and, where clusters are declared, their numbers.
+    solved, across
+        A solution a repetition; `across` has what groups share where cells are buckets.
+    """
+
+    ids: tuple[str, ...]
+    clusters: NDArray[np.int64] | None
+    solved: list[Solved]
+    across: list[Solved]
+
+
+def solve_family(repetitions: Sequence[FamilySums]) -> Family:
+    """Solve every repetition of a family."""
+    first = repetitions[0]
+    solved = [solve(each) for each in repetitions]
+    bucketed = first.cluster is not None
+    across = [solve(each, across=True) for each in repetitions] if bucketed else solved
+    return Family(first.ids, first.clusters, solved, across)
+
+
 def contrasts(
-    repetitions: Sequence[FamilySums],
-    pairs: Sequence[tuple[int, int]],
-    level: float,
-    adjust: Adjust | None,
+    family: Family, pairs: Sequence[tuple[int, int]], level: float, adjust: Adjust | None
 ) -> list[Estimate]:
     """Contrasts of a family's effects, each the first of a pair less the second.
 
     Parameters
     ----------
-    repetitions
-        The family's sums, one entry a repetition.
     pairs
         Positions in the family; the pairs shown together are a family of their own, over which
         bands and adjusted p-values hold.
@@ -43,11 +66,11 @@ def contrasts(
         two counts, whose degrees of freedom a contrast of few clusters has.
     """
     first, second = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
-    solved = [contrast(solve(sums, across=True), first, second) for sums in repetitions]
-    ids, clusters = repetitions[0].ids, repetitions[0].clusters
+    differences = [contrast(each, first, second) for each in family.across]
+    clusters = family.clusters
     counts = None if clusters is None else np.minimum(clusters[first], clusters[second])
-    names = [f"{ids[i]} - {ids[j]}" for i, j in pairs]
-    return conclude(names, solved, counts, level, adjust=adjust)
+    names = [f"{family.ids[i]} - {family.ids[j]}" for i, j in pairs]
+    return conclude(names, differences, counts, level, adjust=adjust)
 
 
 def contrast(solved: Solved, first: Longs, second: Longs) -> Solved:

@@ -14,7 +14,7 @@ from conf.windows import Span, parse_span
 from estimators.contrasts import between, contrasts
 from estimators.effects import group_by_name, grouped_id
 from estimators.errors import UsageError, Where
-from estimators.inference import Adjust, Estimate, conclude, solve
+from estimators.inference import Adjust, Estimate, conclude
 from jobs.groups import Families
 from jobs.pages import wording
 from jobs.registry.comparison import Sums, influences
@@ -79,8 +79,9 @@ def group_rows(families: Families, rows: Sequence[Row], by: str, adjust: Adjust)
     name = group_by_name(grouping(by))
     with threadpool_limits(limits=1):
         family = families.family(_run_key(rows), by, list(base))
-        solved = [solve(each) for each in family]
-        found = conclude(family[0].ids, solved, family[0].clusters, rows[0]["level"], adjust=adjust)
+        found = conclude(
+            family.ids, family.solved, family.clusters, rows[0]["level"], adjust=adjust
+        )
     return [_group_row(base, each, name) for each in found]
 
 
@@ -207,10 +208,11 @@ def contrast_rows(
     ]
     with threadpool_limits(limits=1):
         family = families.family(_run_key(rows), asked[0].first.by, list(base))
-        place = {name: i for i, name in enumerate(family[0].ids)}
+        place = {name: i for i, name in enumerate(family.ids)}
         there = [each for each in sides if each[1] in place and each[2] in place]
         pairs = [(place[first], place[second]) for _, first, second in there]
-        found = contrasts(family, pairs, rows[0]["level"], adjust) if pairs else []
+        level = rows[0]["level"]
+        found = contrasts(family, pairs, level, adjust) if pairs else []
     estimated = {(first, second): one for (_, first, second), one in zip(there, found, strict=True)}
     return [
         _contrast_row(

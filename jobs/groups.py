@@ -21,6 +21,7 @@ from conf.profile import Profile
 from conf.sql import read_unit_sql
 from conf.study import Study
 from estimators.cells import EffectScores
+from estimators.contrasts import Family, solve_family
 from estimators.effects import group_by_name
 from estimators.errors import SourceError, UsageError, Where
 from estimators.grouped import grouped_sums
@@ -57,15 +58,15 @@ class Families:
     profile: Profile
     study: Study
     _runs: dict[str, Run]
-    _read: dict[tuple[str, str | None, tuple[str, ...]], list[FamilySums]]
+    _read: dict[tuple[str, str | None, tuple[str, ...]], Family]
 
     @classmethod
     def of(cls, profile: Profile, study: Study) -> Families:
         """Nothing read yet."""
         return cls(profile, study, {}, {})
 
-    def family(self, run_key: str, by: str | None, effect_ids: Sequence[str]) -> list[FamilySums]:
-        """Sums of some effects of a run, in all or by group; one entry a repetition.
+    def family(self, run_key: str, by: str | None, effect_ids: Sequence[str]) -> Family:
+        """Some effects of a run, in all or by group.
 
         Parameters
         ----------
@@ -86,15 +87,14 @@ class Families:
         if place not in self._read:
             if run_key not in self._runs:
                 self._runs[run_key] = open_run(self.profile.record_root, run_key)
-            self._read[place] = family(self.profile, self._runs[run_key], self.study, by, place[2])
+            sums = family(self.profile, self._runs[run_key], self.study, by, place[2])
+            self._read[place] = solve_family(sums)
         return self._read[place]
 
     def groups(self, by: str) -> list[str]:
         """Values of a grouping in the families read so far, sorted."""
-        found = (sums.ids for place, all_ in self._read.items() if place[1] == by for sums in all_)
-        return sorted(
-            {name.partition("@")[2].removeprefix(f"{by}=") for ids in found for name in ids}
-        )
+        ids = [name for place, each in self._read.items() if place[1] == by for name in each.ids]
+        return sorted({name.partition("@")[2].removeprefix(f"{by}=") for name in ids})
 
 
 def open_run(record_root: str, run_key: str) -> Run:

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 
-from estimators.contrasts import between, contrasts
+from estimators import contrasts as module
+from estimators.contrasts import between
 from estimators.drift import CellSeries, influence
 from estimators.grouped import grouped_sums
 from estimators.inference import holm, solve
@@ -30,6 +31,10 @@ PLR = effect()
 ATE = effect("irm", "ate")
 SIGNED = ("theta",)
 SAME = ("se", "se_hc0", "p_value")
+
+
+def contrasts(families, pairs, level, adjust):
+    return module.contrasts(module.solve_family(families), pairs, level, adjust)
 
 
 def groups_of(units: Units, spec=PLR):
