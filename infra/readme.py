@@ -1,13 +1,17 @@
-"""Fills the README's marked blocks from committed results: `python infra/readme.py [--check]`."""
+"""Fills the documents' marked blocks from committed results: `infra/readme.py [--check]`."""
 
 from __future__ import annotations
 
 import csv
+import json
 import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
+NORMAL_975 = 1.959963984540054
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -38,30 +42,89 @@ def coverage() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {"demo": demo, "study": study, "coverage": coverage}
+def corrections() -> str:
+    """The published simulation of predicted outcomes: 50 effects from one map, with a net."""
+    titles = {"naive": "as it is", "lcc": "LCC", "tweedie": "Tweedie", "ppi": "PPI, 100 labels"}
+    with (ROOT / "tests/coverage/debias/results/paper.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["map"] == "published"]
+    lines = [
+        "| predictor | estimate | slope on the truth | mean absolute error |",
+        "|---|---|---|---|",
+    ]
+    for predictor in ("net", "ridge"):
+        chosen = [row for row in rows if row["predictor"] == predictor]
+        truth = np.array([float(row["tau"]) for row in chosen])
+        for method, title in titles.items():
+            estimate = np.array([float(row[method]) for row in chosen])
+            slope, error = np.polyfit(truth, estimate, 1)[0], np.abs(estimate - truth).mean()
+            lines.append(f"| {predictor} | {title} | {slope:.3f} | {error:.3f} |")
+    return "\n".join(lines)
+
+
+def corrected_coverage() -> str:
+    """Coverage of corrected effects over 1,000 repetitions, a line a world."""
+    worlds = {
+        "straight": "label shift holds",
+        "straight_half": "half the effect",
+        "straight_small": "few calibration rows",
+        "mixture": "a mixture of two maps, no arms among the labels",
+        "net": "the net of the simulation: skewed errors",
+        "reversed": "label shift does not hold",
+    }
+    lines = [
+        "| world | as it is | LCC | Tweedie | the gate lets LCC pass |",
+        "|---|---|---|---|---|",
+    ]
+    folder = ROOT / "tests/coverage/debias/results"
+    for world, title in worlds.items():
+        tau = json.loads((folder / f"coverage_{world}.json").read_text())["config"]["tau"]
+        with (folder / f"coverage_{world}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        covered = []
+        for method in ("naive", "lcc", "tweedie"):
+            theta, se = (np.array([float(row[f"{method}_{part}"]) for row in rows]) for part in
+                         ("theta", "se"))  # fmt: skip
+            covered.append(f"{np.mean(np.abs(theta - tau) <= NORMAL_975 * se):.3f}")
+        found = [row["lcc_found"] for row in rows]
+        passed = f"{np.mean([each == 'fine' for each in found]):.3f}" if any(found) else "untested"
+        lines.append(f"| {title} | {' | '.join(covered)} | {passed} |")
+    return "\n".join(lines)
+
+
+DOCUMENTS = ("README.md", "infra/docs/predicted-outcomes.md")
+BLOCKS: dict[str, Callable[[], str]] = {
+    "demo": demo,
+    "study": study,
+    "coverage": coverage,
+    "corrections": corrections,
+    "corrected-coverage": corrected_coverage,
+}
 
 
 def filled(text: str) -> str:
-    """The README with every block filled."""
+    """A document with every block filled."""
     for name, content in BLOCKS.items():
-        pattern = re.compile(rf"<!-- {name} -->\n.*?<!-- /{name} -->", re.DOTALL)
         opened, closed = f"<!-- {name} -->\n", f"<!-- /{name} -->"
-        new = f"{opened}{content()}\n{closed}"
-        text = pattern.sub(lambda _found, new=new: new, text)
+        if opened in text:
+            pattern = re.compile(rf"{opened}.*?{closed}", re.DOTALL)
+            new = f"{opened}{content()}\n{closed}"
+            text = pattern.sub(lambda _found, new=new: new, text)
     return text
 
 
 def main() -> int:
-    """Write the README, or with --check say whether it is up to date."""
-    path = ROOT / "README.md"
-    before = path.read_text()
-    after = filled(before)
-    if "--check" in sys.argv[1:]:
-        if before != after:
-            print("README.md is not what the results say: run python infra/readme.py")
-        return int(before != after)
-    path.write_text(after)
-    return 0
+    """Write the documents, or with --check say whether they are up to date."""
+    stale = 0
+    for name in DOCUMENTS:
+        path = ROOT / name
+        before = path.read_text()
+        after = filled(before)
+        if "--check" not in sys.argv[1:]:
+            path.write_text(after)
+        elif before != after:
+            print(f"{name} is not what the results say: run python infra/readme.py")
+            stale = 1
+    return stale
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README says what the committed results say."""
+"""The documents say what the committed results say."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def test_the_readme_is_filled_from_committed_results() -> None:
+def test_documents_are_filled_from_committed_results() -> None:
     done = subprocess.run(
         [sys.executable, str(ROOT / "infra" / "readme.py"), "--check"],
         capture_output=True, text=True, check=False,
