@@ -212,6 +212,14 @@ def _scan(
             remedy="they were removed by a vacuum or an erasure: `causeway maintain` lists both;"
             " read a version that exists",
         ) from error
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SourceError(
+            f"a file of this version cannot be read: {str(error).splitlines()[0][:200]}",
+            code="unreadable_file",
+            where=Where(table=Path(table.table_uri).name, version=table.version()),
+            remedy="restore the file from a copy of the home; `causeway reproduce` computes a"
+            " recorded run again from its sources",
+        ) from error
 
 
 def scan(

@@ -120,3 +120,14 @@ def test_the_record_keeps_its_history(tmp_path: Path) -> None:
     assert table.metadata().configuration["delta.deletedFileRetentionDuration"] == (
         "interval 3650 days"
     )
+
+
+@pytest.mark.parametrize("left", [0, 200])
+def test_a_file_that_is_cut_short_is_named(tmp_path: Path, left: int) -> None:
+    append_once(str(tmp_path), "reviews", "k", reviews("k", 3))
+    (file,) = Path(record_path(str(tmp_path), "reviews")).glob("*.parquet")
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(SourceError, match="cannot be read") as caught:
+        read_record(str(tmp_path), "reviews")
+    assert (caught.value.code, caught.value.where.table) == ("unreadable_file", "reviews")
+    assert caught.value.remedy
