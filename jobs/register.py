@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlparse
 from conf.profile import Profile
 from jobs.failpoints import reach
 from jobs.ledger import Progress, Stage, commit, find, silent
-from jobs.pages import artifacts, note, runs, tracking, views
+from jobs.pages import artifacts, note, report, runs, tracking, views
 from jobs.pages.evidence import Evidence, gather
 from jobs.pages.runs import NOTE, PARENT, Data, RunContent
 from jobs.registry import champion
@@ -229,8 +229,9 @@ class _Writer:
         from jobs.pages import figures  # matplotlib takes a second to load
 
         evidence = self.evidence
-        found = artifacts.files(evidence, self.resolved.every, self.estimate.digest)
-        found |= figures.draw(evidence)
+        drawn = figures.draw(evidence)
+        found = artifacts.files(evidence, self.resolved.every, self.estimate.digest) | drawn
+        found["report.html"] = report.report(evidence, self.resolved.every, drawn)
         with tempfile.TemporaryDirectory(prefix="causeway-") as folder:
             for path, content in found.items():
                 file = Path(folder, path)

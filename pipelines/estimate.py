@@ -30,9 +30,7 @@ from pipelines.faults import translate
 from pipelines.in_thread import in_thread
 from pipelines.locks import only_one
 from pipelines.progress import CURRENT
-
-RETRY_SECONDS = [2.0, 10.0]
-"""Waits before a stage is tried again, where that can help."""
+from pipelines.stagewise import RETRY_SECONDS
 
 
 async def _may_help(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
@@ -53,7 +51,7 @@ def stage(function: Callable[..., Any], name: str) -> Task[..., Any]:
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=len(RETRY_SECONDS),
-        retry_delay_seconds=RETRY_SECONDS,
+        retry_delay_seconds=list(RETRY_SECONDS),
         retry_condition_fn=_may_help,
     )
 

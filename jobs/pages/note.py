@@ -39,7 +39,6 @@ def run_note(
     data: Mapping[str, int],
     *,
     previous_run: str | None = None,
-    report: bool = False,
 ) -> str:
     """The note of a window: verdict, links, picture, table, checks in words, data and command.
 
@@ -49,14 +48,12 @@ def run_note(
         Source table to version.
     previous_run
         The MLflow run of the window before, to compare with.
-    report
-        Whether there is a ``report.html`` to link to.
     """
     rows = _ROWS
     while True:
         parts = [
             headline(evidence),
-            _links(evidence, experiment, run, previous_run, report=report),
+            _links(evidence, experiment, run, previous_run),
             f"![effects](get-artifact?path=forest.png&run_uuid={run})",
             _table(evidence, rows),
             _checks(evidence),
@@ -115,12 +112,8 @@ def change(row: Row, previous: RecordedWindow) -> str:
     return wording.signed(row["theta"] - before["theta"], wording.decimals(row["se"]))
 
 
-def _links(
-    evidence: Evidence, experiment: str, run: str, previous_run: str | None, *, report: bool
-) -> str:
-    links = []
-    if report:
-        links.append(f"[Report]({artifact_link(experiment, run, 'report.html')})")
+def _links(evidence: Evidence, experiment: str, run: str, previous_run: str | None) -> str:
+    links = [f"[Report]({artifact_link(experiment, run, 'report.html')})"]
     if previous_run is not None and evidence.previous is not None:
         address = compare_link(experiment, [previous_run, run])
         links.append(f"[vs {evidence.previous.label}]({address})")

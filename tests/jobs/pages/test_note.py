@@ -81,13 +81,12 @@ def test_the_note_says_why_with_the_figures_of_this_study(tmp_path: Path) -> Non
 
 
 def test_links_lead_to_the_pictures_the_views_and_the_window_before(march: Evidence) -> None:
-    text = note.run_note(march, "7", "RID", DATA, previous_run="OLD", report=True)
+    text = note.run_note(march, "7", "RID", DATA, previous_run="OLD")
     assert "![effects](get-artifact?path=forest.png&run_uuid=RID)" in text
     assert "[Report](#/experiments/7/runs/RID/artifacts/report.html?workflowType=" in text
     assert "[vs 2013-02](#/compare-runs?runs=%5B%22OLD%22%2C%20%22RID%22%5D&experiments=" in text
     assert "viewStateShareKey=review" in text
     plain = note.run_note(march, "7", "RID", DATA)
-    assert "Report" not in plain
     assert "compare-runs" not in plain
 
 
