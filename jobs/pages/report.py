@@ -35,6 +35,7 @@ nav button { font: inherit; border: 0; background: none; color: #0b5cad; cursor:
 table { border-collapse: collapse; width: 100%; font-size: .88rem }
 th, td { text-align: left; padding: .3rem .6rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top }
+th.number { text-align: right }
 td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 tr.whole td:first-child { font-weight: 600 }
 img { max-width: 100%; height: auto; display: block; margin: .6rem 0 1.4rem }
@@ -62,8 +63,8 @@ def report(evidence: Evidence, pins: Mapping[str, Pin], figures: Mapping[str, by
     """
     sections = {
         "Effects": _effects(evidence),
-        "Checks": _checks(evidence),
         "Figures": _figures(figures),
+        "Checks": _checks(evidence),
         "Windows": _windows(evidence),
         "Data": _data(evidence, pins),
         "Study": f"<pre>{escape(evidence.text)}</pre>",
@@ -190,7 +191,10 @@ def _table(
     words: set[int],
 ) -> str:
     """A table; columns that are not of words stand to the right."""
-    head = "".join(f"<th>{escape(each)}</th>" for each in heads)
+    head = "".join(
+        f"<th>{escape(each)}</th>" if i in words else f'<th class="number">{escape(each)}</th>'
+        for i, each in enumerate(heads)
+    )
     lines = []
     for place, row in enumerate(rows):
         kind = f' class="{kinds[place]}"' if kinds and kinds[place] else ""
