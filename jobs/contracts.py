@@ -79,6 +79,12 @@ BACKFILLS = _schema(
 )  # fmt: skip
 """Windows that a backfill set out to compute, at which pins; written before it starts."""
 
+FAILURES = _schema(
+    backfill=_S, study=_S, window_start=TS, window_end=TS, pins=pa.map_(_S, _L), error_code=_S,
+    error_type=_S, recorded_at=TS,
+)  # fmt: skip
+"""Windows of a backfill that failed, each when it did; one that it never reached has no row."""
+
 ERASURES = _schema(
     erasure=_S, table=_S, table_id=_S, key_=_S, versions=pa.list_(_L), rows=_L, matched=_S,
     reason=_S, requested_by=_S, recorded_at=TS,
@@ -96,6 +102,7 @@ RECORD: dict[str, pa.Schema] = {
     "reviews": REVIEWS,
     "stages": STAGES,
     "backfills": BACKFILLS,
+    "failures": FAILURES,
     "erasures": ERASURES,
 }
 """Tables of the record, by name; each lies at ``<home>/record/<name>``."""

@@ -13,6 +13,7 @@ from conf.profile import Profile, load_profile, prefect_server, settle
 from conf.study import Study
 from conf.windows import ALL, Span, every, split
 from estimators.errors import CausewayError, UsageError
+from jobs.failures import that_failed
 from jobs.ledger import Progress
 from jobs.pins import (
     Histories,
@@ -146,7 +147,9 @@ def _pinned(
 def _left_over(
     report: Report, study: Study, windows: Windows, histories: Histories, place: Profile
 ) -> list[PlannedWindow]:
-    """Windows of the last backfill that are not recorded as it planned them, on its pins.
+    """Windows of the last backfill that failed and are not recorded since, on its pins.
+
+    Windows that it never reached are not among them: the same command again takes those.
 
     The study as it is now is computed: what made a window fail may have been mended in its file.
     """
@@ -175,7 +178,7 @@ def _left_over(
             study_key(study, each.span, histories.table_ids, place.device),
             each.versions,
         )
-        for each in last.windows
+        for each in that_failed(place.record_root, study.study, last.windows)
         if not is_done(each)
     ]
 

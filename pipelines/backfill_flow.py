@@ -62,7 +62,7 @@ async def backfill(
         last: Last window, included.
         pin: Newest versions for all windows, or those that were the newest when each matured.
         refresh: Compute recorded windows again on the pins of this backfill.
-        retry_failed: Only what the last backfill left unrecorded, on its versions.
+        retry_failed: Only the windows of the last backfill that failed, on its versions.
         parallel: Windows in a stage at a time.
         profile: Name of a profile, or the path of its file; nothing for the environment's.
     """

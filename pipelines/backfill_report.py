@@ -26,7 +26,7 @@ class Request:
     ----------
     first, last
         Periods such as ``2013-01``, both included; None where the study has no time, or where
-        `retry_failed` takes the windows of the last backfill that it left unrecorded.
+        `retry_failed` takes the windows of the last backfill that failed.
     pin
         ``now``: the newest versions, the same for all windows; ``as-of-window``: for each window
         those that were the newest when it matured.
@@ -48,7 +48,13 @@ class Request:
 
 @dataclass(slots=True)
 class Report:
-    """A backfill under way, and how it ended."""
+    """A backfill under way, and how it ended.
+
+    Attributes
+    ----------
+    forgotten
+        Windows that failed and could not be written down as such, each with the reason.
+    """
 
     request: Request
     study: str
@@ -56,6 +62,7 @@ class Report:
     executions: list[Execution] = field(default_factory=list)
     progress: Progress = silent
     error: CausewayError | None = None
+    forgotten: list[str] = field(default_factory=list)
 
     @property
     def ended(self) -> list[Execution]:
@@ -92,14 +99,24 @@ class Report:
         if failed:
             self.error = BackfillError(
                 f"{len(failed)} of {total} windows failed: {_listed(failed)}",
-                remedy=f"`causeway backfill {self.request.study} --retry-failed` computes them "
-                "again on the same versions; the others are recorded",
+                remedy=self._way_on(),
             )
         elif early:
             self.error = NotMatureError(
                 f"{len(early)} of {total} windows are not mature: {_listed(early)}",
                 remedy="run the same command later: it computes what is missing",
             )
+
+    def _way_on(self) -> str:
+        if self.forgotten:
+            return (
+                f"could not be written down: {', '.join(self.forgotten)}; run the same command "
+                "again: it computes what is missing"
+            )
+        return (
+            f"`causeway backfill {self.request.study} --retry-failed` computes them again on the "
+            "same versions; the others are recorded"
+        )
 
 
 def _listed(executions: Sequence[Execution]) -> str:

@@ -14,6 +14,7 @@ from conf.load import LoadedStudy
 from conf.profile import Profile
 from jobs import crossfit, estimate, features, ledger, register, resolve
 from jobs.engines import ray_cluster, spark_session
+from jobs.failures import record_failure
 from jobs.ledger import Progress, Stage
 from jobs.memory import give_back
 from jobs.pins import PlannedWindow
@@ -112,8 +113,20 @@ class _Crew:
                 await _Way(self, passage, planned, execution).go()
         except Exception as raised:
             execution.fail(translate(raised, self.place.home))
+            if execution.status == "failed":
+                await self._remember(planned, execution)
         await in_thread(give_back)
         return execution
+
+    async def _remember(self, planned: PlannedWindow, execution: Execution) -> None:
+        """Let `--retry-failed` find the window. On a full disk even that cannot be written."""
+        root, report = self.place.record_root, self.report
+        assert report.name is not None and execution.error is not None  # noqa: S101, PT018
+        facts = (root, report.name, report.study, planned, execution.error)
+        try:
+            await in_thread(record_failure, *facts)
+        except Exception as raised:
+            report.forgotten.append(f"{planned.span.label} ({translate(raised).code})")
 
     def told(self, label: str) -> Progress:
         """Progress of one window's stage, as a note beside the count of windows."""

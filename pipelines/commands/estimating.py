@@ -87,7 +87,7 @@ def run(study: str, window: str | None, as_json: bool, **given: Any) -> None:
     help="Newest versions for all windows, or those that were the newest when each matured.",
 )
 @click.option("--refresh", is_flag=True, help="Build the features of recorded windows again.")
-@click.option("--retry-failed", is_flag=True, help="What the last backfill left, on its versions.")
+@click.option("--retry-failed", is_flag=True, help="What failed last, on its versions.")
 @click.option(
     "--parallel",
     type=click.IntRange(min=1),

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -357,3 +358,60 @@ def test_an_engine_starts_once_and_one_that_does_not_start_is_tried_once(
     engines.stop("ray")
     assert found == "done"
     assert events == ["broken", "start", "stop", "start", "stop"]
+
+
+def test_retrying_takes_exactly_what_failed_and_not_what_was_never_reached(
+    home: Path, study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = crossfit.run
+    with monkeypatch.context() as patch:
+        reached: list[str] = []
+
+        def broken(resolved: Any, *args: Any, **options: Any) -> Any:
+            reached.append(resolved.span.label)
+            if resolved.span.label == "2024-02":
+                deadline = time.monotonic() + 60
+                while not rows(home, "failures") and time.monotonic() < deadline:
+                    time.sleep(0.01)  # the first window's failure is written meanwhile
+                raise KeyboardInterrupt  # Ctrl-C in the second window
+            if resolved.span.label == "2024-01":
+                raise OSError(28, "No space left on device")
+            return real(resolved, *args, **options)
+
+        patch.setattr(crossfit, "run", broken)
+        report = run(study)
+    assert report.error is not None
+    assert report.error.code == "interrupted"
+    assert reached == ["2024-01", "2024-02"]
+    assert [(row["window_start"].month, row["error_code"]) for row in rows(home, "failures")] == [
+        (1, "disk_full")
+    ]
+    prebuilt.write_month(home, "2024-04")
+    with monkeypatch.context() as patch:  # the retry is interrupted too, before the window
+
+        def interrupted(*args: Any, **options: Any) -> Any:
+            raise KeyboardInterrupt
+
+        patch.setattr(crossfit, "run", interrupted)
+        assert run(study, first=None, last=None, retry_failed=True).ended == []
+    again = run(study, first=None, last=None, retry_failed=True)
+    assert again.error is None
+    assert statuses(again) == {"2024-01": "computed"}
+    assert {dict(row["sources"])["orders"] for row in rows(home, "effects")} == {2}
+    nothing = run(study, first=None, last=None, retry_failed=True)
+    assert (nothing.ended, nothing.error) == ([], None)
+
+
+def test_a_failure_that_cannot_be_written_down_is_said(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    break_crossfit(monkeypatch, "2024-02")
+    monkeypatch.setattr("pipelines.windows.record_failure", full)
+    report = run(study)
+    assert report.error is not None
+    assert report.error.code == "backfill_partly_failed"
+    assert "2024-02 (disk_full)" in report.error.remedy
+    assert "the same command again" in report.error.remedy
