@@ -7,7 +7,7 @@ opens the fold once, so that the binned matrix is built once, and predicts the h
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -130,12 +130,21 @@ def _training_counts(units: Units, rows: NDArray[np.bool_]) -> NDArray[np.int64]
     return np.asarray([count.sum() - count for count in inside], dtype=np.int64)
 
 
-def tasks(units: Units, plan: Plan) -> list[Task]:
-    """All tasks, repetition by repetition."""
-    reps = range(units.fold.shape[1])
-    return [
-        Task(rep, fold, work) for rep in reps for fold in range(units.k) for work in plan.passes
-    ]
+def tasks(units: Units, plan: Plan, workers: int = 1) -> list[Task]:
+    """All tasks, repetition by repetition; cut so that no worker idles at a repetition's end.
+
+    A task that is left over when all others are shared out is cut by its targets: opening its
+    fold twice costs less than a worker that waits for all its fits. Where a target is fitted
+    changes nothing in its fit.
+    """
+    found = []
+    for rep in range(units.fold.shape[1]):
+        whole = [Task(rep, fold, work) for fold in range(units.k) for work in plan.passes]
+        over = len(whole) % workers
+        found += whole[: len(whole) - over]
+        for task in whole[len(whole) - over :]:
+            found += [replace(task, work=part) for part in task.work.cut(workers // over)]
+    return found
 
 
 def fit(units: Units, task: Task, salt: str, *, threads: int = 1, device: str = "cpu") -> Doubles:

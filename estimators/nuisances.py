@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from estimators.catalog import Kind
 from estimators.effects import EffectSpec, Spec, arm_column
@@ -55,6 +55,11 @@ class Pass:
     rows: str
     arm: tuple[str, int] | None
     targets: tuple[Target, ...]
+
+    def cut(self, parts: int) -> list[Pass]:
+        """At most `parts` passes over the same rows, of about equally many targets."""
+        count = min(parts, len(self.targets))
+        return [replace(self, targets=self.targets[part::count]) for part in range(count)]
 
 
 def targets_of(effect: EffectSpec, rows: str) -> dict[str, Target]:

@@ -18,7 +18,7 @@ from estimators.debias.choice import choose, likeness
 from estimators.errors import NotEstimableError, Where
 from jobs import ledger
 from jobs.failpoints import reach
-from jobs.fits import fits
+from jobs.fits import fits, workers
 from jobs.lake import append_once, open_table, record_path
 from jobs.ledger import Progress, Stage, silent
 from jobs.predicted.calibrations import read_predicted
@@ -112,7 +112,7 @@ def _nothing_estimable(resolved: Resolved, work: Plan) -> NotEstimableError:
 def _fit(
     table: UnitTable, work: Plan, salt: str, profile: Profile, progress: Progress
 ) -> list[Sums]:
-    todo = tasks(table.units, work)
+    todo = tasks(table.units, work, workers(profile))
     finished = 0
 
     def fitted(task: Task) -> None:

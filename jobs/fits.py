@@ -41,6 +41,11 @@ def fits(
         yield from _on_ray(bare, tasks, salt, profile, fitted)
 
 
+def workers(profile: Profile) -> int:
+    """How many fits run at a time."""
+    return max(1, (profile.ray.num_cpus or os.cpu_count() or 1) // profile.ray.cpus_per_task)
+
+
 def _inline(
     units: Units,
     tasks: Sequence[Task],

@@ -1,0 +1,138 @@
+"""Where fits run changes nothing: repetitions have folds of their own, and no fit is made twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from conf.profile import Profile, load_profile
+from estimators import crossfit
+from estimators.crossfit import place, plan, tasks
+from estimators.learners import open_fold
+from estimators.units import Units
+from jobs.fits import fits
+from tests.estimators.samples import BOOSTED, LINEAR, Size, build, effect
+from tests.estimators.test_plan import many
+
+FOREST = {"learner": "sklearn.ensemble.RandomForest", "n_estimators": 5}
+STOPPED = BOOSTED | {"n_estimators": 60, "early_stopping_rounds": 4, "max_train_rows": 100}
+LEARNERS = {
+    "xgboost": BOOSTED | {"subsample": 0.7},
+    "early stopping": STOPPED,
+    "spline": {"learner": "spline", "segments": 3},
+    "forest": FOREST,
+    "lightgbm": {"learner": "lightgbm.LGBM", "n_estimators": 5, "bagging_fraction": 0.5},
+}
+
+
+def profile(home: Path, *, inline: bool, cpus: int = 2) -> Profile:
+    base = load_profile("local")
+    ray = base.ray.model_copy(update={"inline_below": 10**9 if inline else 0, "num_cpus": cpus})
+    return base.model_copy(update={"home": home, "engines": "together", "ray": ray})
+
+
+def sample() -> Units:
+    units = build(11, Size(180, k=3, reps=3, clusters=60), missing=0.05, category=True)
+    drawn = np.random.default_rng(0).integers(0, 2**64, (2, 180), dtype=np.uint64)
+    return replace(units, place=drawn[0][units.cluster], unit=drawn[1])
+
+
+def run(units: Units, spec: dict[str, Any], at: Profile, cut: int = 1) -> list[dict[str, bytes]]:
+    """Predictions of each repetition, by target."""
+    work = plan(units, (effect(outcome_learner=spec, treatment_learner=spec),))
+    results = fits(units, tasks(units, work, cut), "salt", at, lambda _: None)
+    return [{t.name: v.tobytes() for t, v in place(units, each).items()} for each in results]
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_ways_to_share_the_work_give_the_same_bytes(tmp_path: Path, name: str) -> None:
+    units = sample()
+    alone = run(units, LEARNERS[name], profile(tmp_path, inline=True, cpus=1))
+    assert run(units, LEARNERS[name], profile(tmp_path, inline=True), cut=2) == alone
+
+
+def fold_of(units: Units, at: Profile) -> list[np.ndarray]:
+    """Each unit's held-out fold as the predictions show it.
+
+    A constant learner predicts the mean of the other folds: units of one fold share one value,
+    and no two folds have the same.
+    """
+    constant = {"learner": "constant"}
+    work = plan(units, (effect(outcome_learner=constant, treatment_learner=constant),))
+    target = work.targets["plr.slope.d.y"]["l"]
+    results = fits(units, tasks(units, work, 2), "", at, lambda _: None)
+    return [np.unique(place(units, each)[target], return_inverse=True)[1] for each in results]
+
+
+def distinct(units: Units, found: list[np.ndarray]) -> None:
+    assert len(found) == units.fold.shape[1]
+    for rep, codes in enumerate(found):
+        pairs = set(zip(codes.tolist(), units.fold[:, rep].tolist(), strict=True))
+        assert len(pairs) == units.k  # the predictions' folds are this repetition's own
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        assert len(set(zip(found[a].tolist(), found[b].tolist(), strict=True))) > units.k
+
+
+def test_each_repetition_has_folds_of_its_own_inline(tmp_path: Path) -> None:
+    distinct(sample(), fold_of(sample(), profile(tmp_path, inline=True)))
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 7])
+def test_plr_costs_j_plus_m_fits_a_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cpus: int
+) -> None:
+    """Fits are counted where they are made: 3 treatments and 4 outcomes are 7, not 12."""
+    units, specs = many(3, 4)
+    seen: Counter[bytes] = Counter()
+    opened = []
+
+    class Counted:
+        def __init__(self, fold: Any) -> None:
+            self.fold = fold
+
+        def predict(self, y: Any, kind: Any, spec: Any, seed: int) -> Any:
+            seen[y.tobytes()] += 1
+            return self.fold.predict(y, kind, spec, seed)
+
+    def counted(spec: Any, **given: Any) -> Counted:
+        opened.append(len(given["train"]))
+        return Counted(open_fold(spec, **given))
+
+    monkeypatch.setattr(crossfit, "open_fold", counted)
+    work = plan(units, specs)
+    at = profile(tmp_path, inline=True, cpus=cpus)
+    for _ in fits(units, tasks(units, work, cpus), "", at, lambda _: None):
+        pass
+    assert sum(seen.values()) == units.k * (3 + 4)
+    assert set(seen.values()) == {1}
+    assert len(opened) == {1: 3, 2: 2 + 2, 7: 6}[cpus]
+
+
+def test_left_over_tasks_are_cut_by_their_targets() -> None:
+    units, specs = many(3, 4)
+    work = plan(units, specs)
+    for workers, sizes in (
+        (1, [7] * 3),
+        (2, [7, 7, 4, 3]),
+        (3, [7] * 3),
+        (4, [7] * 3),
+        (6, [4, 3] * 3),
+    ):
+        found = [len(task.work.targets) for task in tasks(units, work, workers)]
+        assert found == sizes
+        cut = {
+            (task.fold, each) for task in tasks(units, work, workers) for each in task.work.targets
+        }
+        assert len(cut) == 3 * 7
+
+
+def test_a_linear_fit_is_where_it_was(tmp_path: Path) -> None:
+    """A pass cut in three gives what it gives whole."""
+    units = sample()
+    alone = run(units, LINEAR, profile(tmp_path, inline=True, cpus=1))
+    assert run(units, LINEAR, profile(tmp_path, inline=True), cut=18) == alone
