@@ -17,8 +17,8 @@ from prefect.states import Cancelled, Completed, Failed
 from conf.profile import load_profile
 from jobs.pins import PlannedWindow
 from pipelines.artifacts import publish
-from pipelines.backfill import OPEN, prepare
-from pipelines.backfill_report import Report, Request, summary_table
+from pipelines.backfill_plan import prepare
+from pipelines.backfill_report import OPEN, Report, Request, summary_table
 from pipelines.estimate import stage, state_of
 from pipelines.execution import Execution
 from pipelines.faults import translate

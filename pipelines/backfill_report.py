@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -117,6 +118,10 @@ class Report:
             f"`causeway backfill {self.request.study} --retry-failed` computes them again on the "
             "same versions; the others are recorded"
         )
+
+
+OPEN: ContextVar[Report | None] = ContextVar("backfill", default=None)
+"""The report that the flow fills in, where its caller is in the same process."""
 
 
 def _listed(executions: Sequence[Execution]) -> str:

@@ -124,7 +124,7 @@ def server_meanwhile(place: Profile) -> Iterator[None]:
     if prefect_server():
         yield
         return
-    _settle_prefect(place)
+    settle_prefect(place)
 
     def start() -> None:
         from prefect.server.api.server import SubprocessASGIServer
@@ -140,14 +140,15 @@ def server_meanwhile(place: Profile) -> Iterator[None]:
         starting.join()
 
 
-def _settle_prefect(place: Profile) -> None:
+def settle_prefect(place: Profile) -> None:
+    """Say what Prefect would otherwise decide by itself, before it is imported."""
     own = place.home / "prefect"
     own.mkdir(parents=True, exist_ok=True)  # Prefect would not make the folders above it
     settle(SETTINGS | {"PREFECT_HOME": str(own)})
 
 
 def _through_prefect(execution: Execution, place: Profile, **parameters: Any) -> None:
-    _settle_prefect(place)
+    settle_prefect(place)
     from prefect.exceptions import TerminationSignal
 
     from pipelines.estimate import estimate_study
