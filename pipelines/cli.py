@@ -63,6 +63,7 @@ for command in (
     estimating.run,
     estimating.backfill,
     record.effects,
+    record.compare,
     record.review,
     upkeep.maintain,
     estimating.deploy,

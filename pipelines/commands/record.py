@@ -65,6 +65,42 @@ def effects(
 
 
 @click.command(
+    short_help="Our estimates beside DoubleML's and EconML's.",
+    epilog="\b\nExample:\n  causeway compare rain_delays --with doubleml,econml --window 2013-01",
+)
+@study_argument
+@click.option(
+    "--with", "peers", default="doubleml,econml", show_default=True, help="Packages, by comma."
+)
+@click.option("--window", help="A recorded window (default: the run recorded last).")
+@click.option("--sample", default="200k", show_default=True, help="Units at most.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=0),
+    default=3,
+    show_default=True,
+    help="Cross-fits on folds of their own.",
+)
+@profile_option
+@json_option
+def compare(study: str, profile: str | None, as_json: bool, **given: Any) -> None:
+    """Estimate a recorded window in other packages: agreement, spread over seeds, time, memory.
+
+    They get the same features, folds and predictions, each in a process of its own. Writes nothing.
+    """
+
+    def body() -> Answer:
+        from conf.profile import load_profile
+        from pipelines.compare import compare as beside
+        from pipelines.progress import reporting
+
+        with reporting() as progress:
+            return beside(study, load_profile(profile), progress, **given)
+
+    answer("causeway.compare/1", as_json, body)
+
+
+@click.command(
     short_help="Candidate beside champion; promote or reject.",
     epilog="\b\nExamples:\n  causeway review rain_delays\n"
     "  causeway review rain_delays --promote irm.ate.rain.dep_delay --reviewer Ada"

@@ -1,0 +1,1 @@
+"""Tests: other packages on the same features, folds and predictions."""

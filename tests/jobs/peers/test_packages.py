@@ -1,0 +1,60 @@
+"""Each package on one problem: 1e-9 on our folds and predictions, and near us on its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jobs.peers.packages import OFFERS, PACKAGES
+from jobs.peers.problem import Measured, Problem, as_json, from_json, load, save
+from tests.estimators.samples import BOOSTED, LINEAR, Size, build, oracle
+
+CASES = [(peer, *effect.split(".")) for peer in ("doubleml", "econml") for effect in OFFERS[peer]]
+PEERS_OWN = pytest.mark.filterwarnings("ignore")  # the peers' warnings are not ours to mend
+
+
+def problem(method: str, estimand: str, learner: dict = LINEAR, n: int = 403) -> Problem:
+    units = build(71, Size(n, k=4))
+    names = {"plr": ("m", "l"), "irm": ("m", "g0", "g1")}[method]
+    nuisance = {name: values for name, values in oracle(units).items() if name in names}
+    return Problem(
+        "effect", method, estimand, 0.1, units.outcomes["y"], units.treatments["d"],
+        units.design.values, {}, units.fold[:, 0].astype(np.int64), nuisance,
+        {"outcome": "continuous", "treatment": "binary"},
+        {"outcome": learner, "treatment": learner}, 1, 2,
+    )  # fmt: skip
+
+
+@PEERS_OWN
+@pytest.mark.parametrize(("peer", "method", "estimand"), CASES)
+def test_the_same_predictions_give_the_same_figures(peer: str, method: str, estimand: str) -> None:
+    given = problem(method, estimand)
+    ours, theirs = (PACKAGES[name]().same(given) for name in ("causeway", peer))
+    assert theirs == pytest.approx(ours, rel=1e-9)
+
+
+@PEERS_OWN
+@pytest.mark.slow
+@pytest.mark.parametrize("learner", [LINEAR, BOOSTED], ids=["linear", "xgboost"])
+@pytest.mark.parametrize(("peer", "method", "estimand"), CASES)
+def test_own_folds_give_estimates_nearby(
+    peer: str, method: str, estimand: str, learner: dict
+) -> None:
+    given = problem(method, estimand, learner, n=1500)
+    theta, se = PACKAGES[peer]().anew(given, 3)
+    ours = PACKAGES["causeway"]().anew(given, 3)
+    assert abs(theta - ours[0]) < 1.5 * ours[1]
+    assert se == pytest.approx(ours[1], rel=0.25)
+
+
+def test_a_problem_and_a_result_survive_the_way_between_processes(tmp_path: Path) -> None:
+    given = problem("irm", "ate")
+    save(given, tmp_path / "problem.npz")
+    back = load(tmp_path / "problem.npz")
+    assert np.array_equal(back.x, given.x)
+    assert np.array_equal(back.nuisance["g1"], given.nuisance["g1"])
+    assert (back.learners, back.kinds, back.clip) == (given.learners, given.kinds, given.clip)
+    found = Measured(0.1 + 0.2, 1 / 3, (0.1, 0.2), 1.5, 20.0, "1")
+    assert from_json(as_json(found)) == found
