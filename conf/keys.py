@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from conf.gates import thresholds
-from conf.plan import correction_tables, effect_specs, feature_columns, propensity_columns
+from conf.plan import (
+    correction_tables,
+    effect_specs,
+    feature_columns,
+    gram_learner,
+    propensity_columns,
+)
 from conf.study import Study
 from conf.windows import Span, duration
 from estimators.catalog import CUSTOM, ENTRY_POINTS, PACKAGES, is_named
@@ -26,6 +32,10 @@ from estimators.effects import EffectSpec
 
 NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 """Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
+GRAM_NUMERICS = 1
+"""The same of studies on the Gram engine."""
+OWN_LAYOUT = "own"
+"""Of a study on the Gram engine: knots and centres come from the very rows."""
 
 _FEATURES_LIBRARIES = ("pyspark",)
 _CROSSFIT_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost")
@@ -118,6 +128,7 @@ def crossfit_key(
     features_digest: str,
     device: str,
     calibrations: Mapping[str, tuple[str, int]] | None = None,
+    layout: str = OWN_LAYOUT,
 ) -> str:
     """Key of the cells, moments and tallies.
 
@@ -132,8 +143,10 @@ def crossfit_key(
     calibrations
         Delta table id and version of each table that corrects a predicted outcome, by its name
         among the sources (``calibration:wealth``); nothing for a study without one.
+    layout
+        Of a study on the Gram engine: digest of the layout that was pinned before these rows.
     """
-    return digest(crossfit_inputs(study, features_digest, device, calibrations))
+    return digest(crossfit_inputs(study, features_digest, device, calibrations, layout))
 
 
 def crossfit_inputs(
@@ -141,10 +154,13 @@ def crossfit_inputs(
     features_digest: str,
     device: str,
     calibrations: Mapping[str, tuple[str, int]] | None = None,
+    layout: str = OWN_LAYOUT,
 ) -> dict[str, Any]:
     """What enters `crossfit_key`, by name."""
+    gram = {} if gram_learner(study) is None else {"gram": [GRAM_NUMERICS, layout]}
     effects = sorted((_effect(spec) for spec in effect_specs(study)), key=_effect_order)
-    return _corrections(study, calibrations or {}) | {
+    shared = _corrections(study, calibrations or {}) | gram
+    return shared | {
         "features": features_digest,
         "effects": [effect | {"by": sorted(effect["by"])} for effect in effects],
         "covariates": study.covariates,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from conf.study import CalibrationTable, Effect, Nuisances, Outcome, Study, TrainingTable
-from estimators.catalog import METHODS, corrections_of
-from estimators.effects import EffectSpec, arms_asked
+from estimators.catalog import METHODS, corrections_of, learner_of
+from estimators.effects import EffectSpec, Spec, arms_asked
 
 
 def effect_specs(study: Study) -> tuple[EffectSpec, ...]:
@@ -70,6 +70,12 @@ def _nuisances(study: Study, effect: Effect) -> Nuisances:
         return study.nuisances
     given = {name: getattr(own, name) for name in own.model_fields_set}
     return study.nuisances.model_copy(update=given)
+
+
+def gram_learner(study: Study) -> Spec | None:
+    """The learner of a study on the Gram engine, which all its effects share; else None."""
+    spec = effect_specs(study)[0].outcome_learner
+    return spec if learner_of(spec["learner"]).sums else None
 
 
 def grouping(text: str) -> tuple[str, ...]:

@@ -63,6 +63,9 @@ class Learner:
         Where it runs.
     single_precision
         Compares values in float32, so that wider covariates would only cost memory.
+    sums
+        Fits from sums of products of columns, and every effect of the study at once; such a
+        learner is no `learners.Fold`.
     """
 
     title: str
@@ -70,6 +73,7 @@ class Learner:
     missing: bool
     devices: tuple[str, ...] = ("cpu",)
     single_precision: bool = False
+    sums: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +174,17 @@ LEARNERS: dict[str, Learner] = {
             "penalty": Parameter(float, None, 0.0, None),
         },
         missing=False,
+    ),
+    "gram": Learner(
+        "ridge on splines and categories, all effects in one pass over sums of products",
+        {
+            "segments": Parameter(int, 4, 0, 20),
+            "penalty": Parameter(float, None, 0.0, None),
+            "slice_days": Parameter(int, None, 0, 3660),
+            "pin": Parameter(int, 1, 1, None),
+        },
+        missing=True,
+        sums=True,
     ),
     "constant": Learner(
         "the mean of the training fold: a baseline", {}, missing=True, single_precision=True

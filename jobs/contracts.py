@@ -92,6 +92,19 @@ ERASURES = _schema(
 """Rows that were erased on request, by table and, in our own tables, by stage key; never their
 values. `versions` of the table can no longer be read in full."""
 
+GRAM_LAYOUTS = _schema(
+    pin=_S, study=_S, window_start=TS, window_end=TS, layout_digest=_S, layout=_S, slice_days=_I,
+    features_digest=_S, recorded_at=TS,
+)  # fmt: skip
+"""Frames of the tables of partial Grams (JSON: knots, levels, centres), pinned once a window."""
+
+GRAM_PARTIALS = _schema(
+    layout_digest=_S, rep=_I, slice=_L, fold=_I, bucket=_L, rows_digest=_S, n=_L, gram=DOUBLES,
+    missing=DOUBLES, n_missing=pa.list_(_L), strays=pa.list_(_L),
+)  # fmt: skip
+"""Partial Grams by leaf: sums of products of columns, packed upper triangles. A leaf may come
+several times, with other rows; `rows_digest` says which."""
+
 RECORD: dict[str, pa.Schema] = {
     "effects": EFFECTS,
     "checks": CHECKS,
@@ -104,6 +117,8 @@ RECORD: dict[str, pa.Schema] = {
     "backfills": BACKFILLS,
     "failures": FAILURES,
     "erasures": ERASURES,
+    "gram_layouts": GRAM_LAYOUTS,
+    "gram_partials": GRAM_PARTIALS,
 }
 """Tables of the record, by name; each lies at ``<home>/record/<name>``."""
 

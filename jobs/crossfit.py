@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
-from conf.keys import crossfit_key, numerics_label, platform_label
-from conf.plan import effect_specs
+from conf.keys import numerics_label, platform_label
+from conf.plan import effect_specs, gram_learner
 from conf.profile import Profile
 from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
 from estimators.debias.choice import choose, likeness
 from estimators.errors import NotEstimableError, Where
 from jobs import ledger
+from jobs.crossfit_key import crossfit_key_of
 from jobs.failpoints import reach
 from jobs.fits import fits, workers
+from jobs.gram.compute import Computed, compute
 from jobs.lake import append_once, open_table, record_path
 from jobs.ledger import Progress, Stage, silent
 from jobs.predicted.calibrations import read_predicted
@@ -51,13 +53,37 @@ def run(
     ContractError
         A calibration that no correction can stand on; nothing is written.
     """
-    study = resolved.loaded.study
-    key = crossfit_key(study, features.digest, profile.device, resolved.calibrations)
     root = profile.record_root
-    done = ledger.find(root, "crossfit", key)
+    done = ledger.find(root, "crossfit", crossfit_key_of(resolved, features, profile))
     if done is not None and not recompute:
         return done
     began = time.monotonic()
+    if gram_learner(resolved.loaded.study) is None:
+        found = _by_rows(resolved, features, profile, progress)
+    else:
+        found = compute(resolved, features, profile, progress, reuse=not recompute)
+    if not found.tables:
+        raise _nothing_estimable(resolved, found.detail["failed"])
+    stage = Stage(
+        "crossfit",
+        "computed",
+        found.key,
+        "cells",
+        -1,
+        found.tables["cells"].num_rows,
+        time.monotonic() - began,
+        _digest(found.tables),
+        found.detail,
+    )
+    if recompute:
+        return stage
+    return _commit(resolved, stage, found.tables, root)
+
+
+def _by_rows(resolved: Resolved, features: Stage, profile: Profile, progress: Progress) -> Computed:
+    """Every nuisance by a learner of rows: all units in memory."""
+    study = resolved.loaded.study
+    key = crossfit_key_of(resolved, features, profile)
     predicted = read_predicted(resolved)
     table = read_units(features, effect_specs(study), study.covariates, profile)
     with threadpool_limits(limits=1):  # two BLAS threads would change the last bits
@@ -65,43 +91,30 @@ def run(
     table = replace(table, units=units)
     work = plan(table.units, effects, corrections)
     if not work.effects:
-        raise _nothing_estimable(resolved, work)
+        return Computed(key, {}, {"failed": dict(work.failed)})
     sums = _fit(table, work, study.folds.salt, profile, progress)
     if facts:
         facts["likeness"] = likeness(units, work.effects, sums[0], corrections)
     tables = _tables(key, table, sums, profile)
-    stage = Stage(
-        "crossfit",
-        "computed",
-        key,
-        "cells",
-        -1,
-        tables["cells"].num_rows,
-        time.monotonic() - began,
-        _digest(tables),
-        {
-            "features": features.key,
-            "failed": dict(work.failed),
-            "n": {each.effect_id: _observed(table, each.outcome) for each in effects},
-            "units": table.units.n,
-            "clusters": table.units.clusters,
-            "folds": table.units.k,
-            "reps": int(table.units.fold.shape[1]),
-            "unit_scores": "scores" in tables,
-        }
-        | ({"corrections": facts} if facts else {}),
-    )
-    if recompute:
-        return stage
-    return _commit(resolved, stage, tables, root)
+    detail = {
+        "features": features.key,
+        "failed": dict(work.failed),
+        "n": {each.effect_id: _observed(table, each.outcome) for each in effects},
+        "units": table.units.n,
+        "clusters": table.units.clusters,
+        "folds": table.units.k,
+        "reps": int(table.units.fold.shape[1]),
+        "unit_scores": "scores" in tables,
+    }
+    return Computed(key, tables, detail | ({"corrections": facts} if facts else {}))
 
 
 def _observed(table: UnitTable, outcome: str) -> int:
     return int(table.units.rows(outcome).sum())
 
 
-def _nothing_estimable(resolved: Resolved, work: Plan) -> NotEstimableError:
-    reasons = "; ".join(f"{name}: {code}" for name, code in work.failed.items())
+def _nothing_estimable(resolved: Resolved, failed: Mapping[str, str]) -> NotEstimableError:
+    reasons = "; ".join(f"{name}: {code}" for name, code in failed.items())
     return NotEstimableError(
         f"no effect can be estimated ({reasons})",
         where=Where(window=resolved.span.label),
@@ -140,7 +153,7 @@ def _tables(
     return tables | {"cells": cells_table(key, table.units, sums)}
 
 
-def _digest(tables: dict[str, pa.Table]) -> str:
+def _digest(tables: Mapping[str, pa.Table]) -> str:
     """Digest of the sums' bytes, in the order they were made."""
     digest = hashlib.sha256()
     for name in ("cells", "moments", "tallies"):
@@ -152,7 +165,7 @@ def _digest(tables: dict[str, pa.Table]) -> str:
     return digest.hexdigest()
 
 
-def _commit(resolved: Resolved, stage: Stage, tables: dict[str, pa.Table], root: str) -> Stage:
+def _commit(resolved: Resolved, stage: Stage, tables: Mapping[str, pa.Table], root: str) -> Stage:
     """Commit each table once under the key, `cells` last, then the ledger."""
     for name, rows in tables.items():
         reach(f"crossfit.before_{name}")

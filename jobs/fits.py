@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -98,23 +99,32 @@ def _on_ray(
         pending = {remote_fit.remote(shared, task): task for task in batch}
         order = list(pending)
         waiting = order.copy()
-        try:
+        with lost_work(memory):
             while waiting:
                 done, waiting = ray.wait(waiting, num_returns=1)
                 fitted(pending[done[0]])
             yield [(pending[ref], ray.get(ref)) for ref in order]
-        except ray.exceptions.RayTaskError as error:
-            raise error.cause from error
-        except ray.exceptions.OutOfMemoryError as error:
-            raise PlatformError(
-                f"a fit needs more memory than a worker has: {memory / 1e9:.1f} GB were declared",
-                code="out_of_memory",
-                remedy="fewer cpus in `ray:` of the profile, or a machine with more memory",
-            ) from error
-        except ray.exceptions.RayError as error:
-            raise RetryableError(
-                f"Ray lost the work: {error}", code="ray_lost", remedy="run again"
-            ) from error
+
+
+@contextmanager
+def lost_work(memory: int) -> Iterator[None]:
+    """Raise a task's own error as it was, and what Ray says of its workers as an error of ours."""
+    import ray
+
+    try:
+        yield
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    except ray.exceptions.OutOfMemoryError as error:
+        raise PlatformError(
+            f"a fit needs more memory than a worker has: {memory / 1e9:.1f} GB were declared",
+            code="out_of_memory",
+            remedy="fewer cpus in `ray:` of the profile, or a machine with more memory",
+        ) from error
+    except ray.exceptions.RayError as error:
+        raise RetryableError(
+            f"Ray lost the work: {error}", code="ray_lost", remedy="run again"
+        ) from error
 
 
 def _by_repetition(tasks: Sequence[Task]) -> Iterator[list[Task]]:

@@ -17,6 +17,7 @@ from conf.windows import Span, span_of
 from estimators.errors import ContractError, SourceError, UsageError, Where
 from jobs import crossfit, estimate, features
 from jobs.engines import spark_session
+from jobs.gram.layouts import lend
 from jobs.lake import Pin
 from jobs.ledger import Progress, Stage, silent
 from jobs.resolve import Resolved, pin_corrections, resolve
@@ -103,6 +104,7 @@ def reproduce(run_key: str, profile: Profile, progress: Progress = silent) -> Re
         built, gone = _features(run, again, profile, place, progress)
         if built is None:
             _lend(profile, place)
+        lend(again, profile.record_root, place.record_root)
         fitted = crossfit.run(again, built or recorded["features"], place, progress)
         found = estimate.run(again, fitted, place, progress)
     done = [each for each in (built, fitted, found) if each]

@@ -10,7 +10,6 @@ from typing import Any, Literal
 from conf.changes import Change, changes
 from conf.keys import (
     crossfit_inputs,
-    crossfit_key,
     features_inputs,
     features_key,
     run_inputs,
@@ -23,6 +22,7 @@ from conf.study import Study
 from conf.windows import Span, every, parse_span, span_of, split
 from estimators.errors import CausewayError, NotMatureError, StudyError, UsageError
 from jobs import ledger
+from jobs.crossfit_key import crossfit_key_of
 from jobs.resolve import Resolved, resolve
 from jobs.windows import Costs, RecordedRun, Windows, costs, read_windows
 
@@ -168,7 +168,7 @@ def _stages(resolved: Resolved, profile: Profile) -> tuple[dict[str, str], tuple
     features = ledger.find(root, "features", keys["features"])
     if features is None:
         return keys, _STAGES
-    keys["crossfit"] = crossfit_key(study, features.digest, profile.device, resolved.calibrations)
+    keys["crossfit"] = crossfit_key_of(resolved, features, profile)
     keys["run"] = run_key(study, resolved.span, keys["crossfit"])
     places = {
         "crossfit": ledger.find(root, "crossfit", keys["crossfit"]),

@@ -9,7 +9,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from conf.keys import crossfit_key, features_key, run_key
+from conf.keys import features_key, run_key
 from conf.load import LoadedStudy, load_study
 from conf.profile import Profile, load_profile, prefect_server, settle
 from conf.windows import parse_span
@@ -101,13 +101,14 @@ def _from_record(
 def _recorded(resolved: Resolved, place: Profile) -> list[Stage] | None:
     """The committed features, crossfit and estimate stages; None where one is missing."""
     from jobs import ledger
+    from jobs.crossfit_key import crossfit_key_of
 
     study, root = resolved.loaded.study, place.record_root
     pins = {name: (pin.table_id, pin.version) for name, pin in resolved.pins.items()}
     features = ledger.find(root, "features", features_key(study, resolved.span, pins))
     if features is None:
         return None
-    fitted = crossfit_key(study, features.digest, place.device, resolved.calibrations)
+    fitted = crossfit_key_of(resolved, features, place)
     crossfit = ledger.find(root, "crossfit", fitted)
     if crossfit is None:
         return None

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from conf.keys import crossfit_key, features_key
+from conf.keys import features_key
 from conf.load import LoadedStudy
 from conf.profile import Profile
 from jobs import crossfit, estimate, features, ledger, register, resolve
+from jobs.crossfit_key import crossfit_key_of
 from jobs.engines import ray_cluster, spark_session
 from jobs.failures import record_failure
 from jobs.ledger import Progress, Stage
@@ -190,7 +191,7 @@ def _built(resolved: Resolved, place: Profile) -> bool:
 
 def _needs_ray(resolved: Resolved, built: Stage, place: Profile) -> bool:
     study = resolved.loaded.study
-    key = crossfit_key(study, built.digest, place.device, resolved.calibrations)
+    key = crossfit_key_of(resolved, built, place)
     if ledger.find(place.record_root, "crossfit", key) is not None:
         return False
     return built.rows * study.folds.repetitions >= place.ray.inline_below

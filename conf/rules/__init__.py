@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from conf.rules.checks import check_faults, gate_faults
 from conf.rules.columns import column_faults, leak_faults, name_faults
 from conf.rules.effects import effect_faults
+from conf.rules.engines import engine_faults
 from conf.rules.learners import learner_faults
 from conf.rules.predicted import predicted_faults
 from conf.rules.reading import Parts
@@ -28,6 +29,7 @@ RULES: tuple[Rule, ...] = (
     leak_faults,
     treatment_faults,
     learner_faults,
+    engine_faults,
     effect_faults,
     predicted_faults,
     check_faults,

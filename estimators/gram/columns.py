@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,8 @@ class Rows:
     place
         ``(n,)`` uint64 hash of the cluster's id (the unit's, without clusters): its top bits are
         the row's bucket.
+    marks
+        ``(n,)`` by name: what travels with the rows and enters no sum of products (cell, groups).
     """
 
     covariates: Mapping[str, Column]
@@ -72,6 +74,7 @@ class Rows:
     fold: NDArray[np.integer[Any]]
     unit: Hashes
     place: Hashes
+    marks: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def n(self) -> int:
@@ -92,7 +95,8 @@ class Rows:
             for name, x in self.covariates.items()
         }
         fold, unit, place = self.fold[index], self.unit[index], self.place[index]
-        return Rows(covariates, cut[1], cut[2], cut[3][""], fold, unit, place)
+        marks = {name: x[index] for name, x in self.marks.items()}
+        return Rows(covariates, cut[1], cut[2], cut[3][""], fold, unit, place, marks)
 
     def in_order(self, *major: NDArray[Any]) -> Rows:
         """The rows sorted by `major` keys (the last one first), then by unit.
@@ -153,6 +157,7 @@ def join(batches: Sequence[Rows]) -> Rows:
         np.concatenate([each.fold for each in batches]),
         np.concatenate([each.unit for each in batches]),
         np.concatenate([each.place for each in batches]),
+        {n: np.concatenate([each.marks[n] for each in batches]) for n in first.marks},
     )
 
 

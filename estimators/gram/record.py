@@ -1,4 +1,4 @@
-"""From Gram scores to the record's cells and moments, so that inference is written once.
+"""From the second pass to the record's cells, moments and tallies, so that inference is one.
 
 The record's cells hold one psi_a and one psi_b an effect: marginal effects, one treatment at a
 time (or a study's only treatment). Joint treatments need the J x J block of `inference`.
@@ -6,16 +6,24 @@ time (or a study's only treatment). Joint treatments need the J x J block of `in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import add
 
 import numpy as np
 
+from estimators.catalog import applies
 from estimators.cells import CellSums, Moment
+from estimators.effects import EffectSpec, group_by_name
 from estimators.gram.blas import Doubles, unpack
-from estimators.gram.layout import Layout
-from estimators.gram.moments import Fitted, leaf_scores
-from estimators.gram.partials import Partial
+from estimators.gram.keyed import Keyed
+from estimators.gram.pairs import PairShape, PairSums
+from estimators.gram.record_pass import CELL, NO_GROUPS
 from estimators.gram.shape import Index, ScoreShape
+from estimators.tallies import Tally
+
+Figures = tuple[float, ...]
 
 
 def positions(shape: ScoreShape) -> tuple[Index, Index, Index]:
@@ -29,59 +37,196 @@ def positions(shape: ScoreShape) -> tuple[Index, Index, Index]:
     return np.concatenate(a), np.concatenate(b), np.array(system, dtype=np.intp)
 
 
-def marginal_cells(
-    layout: Layout, fitted: Fitted, partials: Sequence[Partial], ids: Sequence[str]
-) -> tuple[CellSums, tuple[int, ...]]:
-    """Cells of marginal effects, a cell a bucket (a cluster at depth 64), without a second look.
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A repetition's sums, and the names of what they are about.
 
-    Parameters
+    Attributes
     ----------
-    partials
-        In the order of the leaves. Slices of a bucket become one cell's entries of each.
-    ids
-        Effect ids in the order of ``fitted.shape.effects``.
-
-    Returns
-    -------
-    CellSums
-        Without groups.
-    tuple of int
-        The buckets that its `cell` indexes, ascending.
+    folds
+        The merged sums of each fold.
+    effects
+        The effects to write, in the record's order.
+    cell_rank, group_rank
+        Codes of cells, and by grouping of groups, to their places among the sorted labels.
+    group_values
+        By grouping, the sorted labels.
     """
-    a, b, system = positions(fitted.shape)
-    n, weight, scores = leaf_scores(layout, fitted, partials)
-    buckets = tuple(sorted({each.leaf.bucket for each in partials}))
-    index = {bucket: c for c, bucket in enumerate(buckets)}
-    cells = CellSums(
-        tuple(ids),
-        np.array([each.leaf.fold for each in partials], dtype=np.int64),
-        np.array([index[each.leaf.bucket] for each in partials], dtype=np.int64),
-        np.zeros(len(partials), dtype=np.int64),
-        n[:, system].astype(np.int64),
-        weight[:, system],
-        -scores[:, a],
-        scores[:, b],
+
+    rep: int
+    shape: ScoreShape
+    folds: Sequence[Keyed]
+    effects: Sequence[EffectSpec]
+    cell_rank: Index
+    group_rank: Mapping[str, Index]
+    group_values: Mapping[str, tuple[str, ...]]
+
+    def chosen(self, grouping: str | None) -> list[EffectSpec]:
+        """The effects of a grouping; all for None."""
+        if grouping is None:
+            return list(self.effects)
+        return [each for each in self.effects if grouping in map(group_by_name, each.by)]
+
+    def place(self, effects: Sequence[EffectSpec]) -> tuple[Index, Index, Index]:
+        """`positions` of some effects."""
+        known = {pair: i for i, pair in enumerate(self.shape.effects)}
+        at = [known[each.treatment, each.outcome] for each in effects]
+        a, b, system = positions(self.shape)
+        return a[at], b[at], system[at]
+
+    def group(self, grouping: str | None, code: int) -> int:
+        """Place of a group among the sorted labels; 0 for the totals."""
+        return 0 if grouping is None else int(self.group_rank[grouping][code])
+
+
+def cells(found: Recorded, grouping: str | None) -> CellSums:
+    """Sums by fold, cell and group; cells that no effect has a unit in are left out."""
+    chosen = found.chosen(grouping)
+    a, b, system = found.place(chosen)
+    size, count = found.shape.size, len(found.shape.systems)
+    rows = sorted(
+        (
+            ((fold, int(found.cell_rank[cell]), found.group(grouping, group)), sums)
+            for fold, keyed in enumerate(found.folds)
+            for group, cell, sums in keyed.of(CELL, grouping or NO_GROUPS)
+            if bool((sums[size : size + count][system] > 0).any())
+        ),
+        key=lambda row: row[0],
     )
-    return cells, buckets
+    places = np.array([place for place, _ in rows], dtype=np.int64).reshape(-1, 3)
+    sums = np.array([values for _, values in rows]).reshape(len(rows), size + 2 * count)
+    return CellSums(
+        tuple(each.effect_id for each in chosen),
+        places[:, 0],
+        places[:, 1],
+        places[:, 2],
+        sums[:, size : size + count][:, system].astype(np.int64),
+        sums[:, size + count :][:, system],
+        -sums[:, a],
+        sums[:, b],
+    )
 
 
-def marginal_moments(
-    shape: ScoreShape, second: Doubles, ids: Sequence[str], level: str
-) -> list[Moment]:
-    """Second moments of marginal effects, of units or of clusters (`level`), without groups."""
-    a, b, _ = positions(shape)
-    whole = unpack(second, shape.size) if second.ndim == 1 else second
-    return [
-        Moment(
-            0,
-            level,
-            ids[i],
-            ids[k],
-            float(whole[a[i], a[k]]),
-            -float(whole[a[i], b[k]]),
-            -float(whole[b[i], a[k]]),
-            float(whole[b[i], b[k]]),
-        )
-        for i in range(len(ids))
-        for k in range(i, len(ids))
-    ]
+def moments(found: Recorded, grouping: str | None) -> list[Moment]:
+    """Second moments of units, and of clusters where they were summed, by group."""
+    chosen = found.chosen(grouping)
+    a, b, _ = found.place(chosen)
+    ids = [each.effect_id for each in chosen]
+    total = reduce(add, found.folds)
+    rows: list[Moment] = []
+    for level in ("unit", "cluster"):
+        parts = {
+            found.group(grouping, group): packed
+            for group, _, packed in total.of(level, grouping or NO_GROUPS)
+        }
+        for group in sorted(parts):
+            whole = unpack(parts[group], found.shape.size)
+            rows += _moments(whole, a, b, ids, level=level, group=group)
+    return rows
+
+
+def _moments(
+    whole: Doubles, a: Index, b: Index, ids: Sequence[str], *, level: str, group: int
+) -> Iterator[Moment]:
+    aa, ab, ba, bb = (whole[np.ix_(i, j)].tolist() for i, j in ((a, a), (a, b), (b, a), (b, b)))
+    for i, first in enumerate(ids):
+        for k in range(i, len(ids)):
+            yield Moment(group, level, first, ids[k], aa[i][k], -ab[i][k], -ba[i][k], bb[i][k])
+
+
+def tallies(found: Recorded, pairs: PairShape | None) -> list[Tally]:
+    """What the checks read: naive figures, clusters, gaps (`pairs`), errors of the nuisances.
+
+    The same rows as `estimators.checks` and `estimators.naive` tally from units; those about no
+    single effect come once.
+    """
+    rows: dict[tuple[object, ...], Tally] = {}
+    for effect in found.effects:
+        every = [*_pairwise(found, effect, pairs)] if pairs else []
+        for row in [*every, *_losses(found, effect)]:
+            key = (row.subject, row.effect_id, row.arm, row.fold, row.group_by, row.group_value)
+            rows.setdefault(key, row)
+    return list(rows.values())
+
+
+def _pairwise(found: Recorded, effect: EffectSpec, pairs: PairShape) -> Iterator[Tally]:
+    names = (NO_GROUPS, *map(group_by_name, effect.by))
+    for name in names:
+        for group, value in _groups(found, name):
+            for fold, keyed in enumerate(found.folds):
+                sums = _at(keyed, "pairs", name, group, pairs.size)
+                for row in _naive(effect, PairSums(pairs, sums)):
+                    yield replace(row, fold=fold, group_by=name or None, group_value=value)
+                counts = keyed.parts.get(("clusters", name, group, 0))
+                if counts is not None:
+                    system = int(found.place([effect])[2][0])
+                    row = _tally("clusters", (counts[system],) * 6, effect.effect_id)
+                    yield replace(row, fold=fold, group_by=name or None, group_value=value)
+    for fold, keyed in enumerate(found.folds):
+        sums = _at(keyed, "pairs", NO_GROUPS, 0, pairs.size)
+        for row in _gaps(effect, PairSums(pairs, sums)):
+            yield replace(row, fold=fold)
+
+
+def _groups(found: Recorded, name: str) -> Iterator[tuple[int, str | None]]:
+    """Code and label of a grouping's groups, by label."""
+    if not name:
+        yield 0, None
+        return
+    code = np.argsort(found.group_rank[name])
+    for place, value in enumerate(found.group_values[name]):
+        yield int(code[place]), value
+
+
+def _at(keyed: Keyed, kind: str, name: str, group: int, size: tuple[int, int]) -> Doubles:
+    values = keyed.parts.get((kind, name, group, 0))
+    return np.zeros(size) if values is None else values
+
+
+def _naive(effect: EffectSpec, sums: PairSums) -> Iterator[Tally]:
+    if effect.treatment_kind == "binary":
+        for arm, figures in sums.arms(effect.treatment, effect.outcome):
+            yield _tally("outcome", figures, effect.effect_id, arm)
+        return
+    for subject, figures in sums.dose(effect.treatment, effect.outcome):
+        yield _tally(subject, figures, effect.effect_id)
+
+
+def _gaps(effect: EffectSpec, sums: PairSums) -> Iterator[Tally]:
+    """Attrition, and missing covariates, by arm."""
+    drops = effect.drop_missing
+    if applies("attrition", effect.method, effect.treatment_kind, drops=drops):
+        subject = f"attrition:{effect.treatment}:{effect.outcome}"
+        column = sums.shape.outcome(effect.outcome, "missing")
+        for arm, figures in sums.share(effect.treatment, column):
+            yield _tally(subject, figures, None, arm)
+    if applies("missingness", effect.method, effect.treatment_kind, drops=drops):
+        for name in sums.shape.covariates:
+            subject = f"missing:{effect.treatment}:{name}"
+            for arm, figures in sums.share(effect.treatment, sums.shape.absent(name)):
+                yield _tally(subject, figures, None, arm)
+
+
+def _losses(found: Recorded, effect: EffectSpec) -> Iterator[Tally]:
+    """Squared errors of the two nuisances and of the constants, out of fold."""
+    system = int(found.place([effect])[2][0])
+    treatments = len(found.shape.treatments)
+    rows = {
+        "m": found.shape.treatments.index(effect.treatment),
+        "l": treatments + found.shape.systems[system].outcomes.index(effect.outcome),
+    }
+    for fold, keyed in enumerate(found.folds):
+        sums = keyed.parts.get(("loss", NO_GROUPS, system, 0))
+        if sums is None:
+            continue
+        loss, counts = sums[:-3].reshape(4, -1), sums[-3:].tolist()
+        for name, row in rows.items():
+            for subject, at in ((f"loss:{name}", 0), (f"loss_constant:{name}", 2)):
+                x, xx = float(loss[at, row]), float(loss[at + 1, row])
+                tally = _tally(subject, (*counts, x, xx, xx), effect.effect_id)
+                yield replace(tally, fold=fold, rep=found.rep)
+
+
+def _tally(subject: str, figures: Figures, effect_id: str | None, arm: str | None = None) -> Tally:
+    n, w, ww, x, xx, xy = (float(each) for each in figures)
+    return Tally(0, 0, effect_id, subject, arm, "raw", round(n), w, ww, x, xx, xy)

@@ -69,7 +69,7 @@ def second_pass(
         Also sum the scores by cluster (`Rows.place`).
     """
     check(layout, rows)
-    work = _Scorer(layout, fitted)
+    work = Scorer(layout, fitted)
     with one_thread():
         ordered = in_leaves(layout, rows, by_place=clustered)
         work.blocks.open(ordered)
@@ -85,8 +85,8 @@ def merge_scores(parts: Iterable[tuple[int, int, ScoreSums]]) -> ScoreSums | Non
     return merge((fold << WHOLE | bucket, sums) for fold, bucket, sums in ordered)
 
 
-class _Scorer:
-    """Buffers for one worker's score vectors."""
+class Scorer:
+    """Buffers for one worker's score vectors. Not to be shared by threads."""
 
     def __init__(self, layout: Layout, fitted: Fitted) -> None:
         self.layout = layout
@@ -97,6 +97,7 @@ class _Scorer:
         self.scratch = np.empty((self.shape.size, self.shape.size))
 
     def sums(self, leaf: slice, fold: int, *, clustered: bool) -> ScoreSums:
+        """Sums of a leaf's scores, and of their products."""
         size = self.shape.size
         total, unit = np.zeros(size), np.zeros((size, size))
         by_cluster = _Clusters(size)
@@ -108,6 +109,9 @@ class _Scorer:
         cluster = pack(by_cluster.close()) if clustered else np.zeros(0)
         return ScoreSums(leaf.stop - leaf.start, total, pack(unit), by_cluster.count, cluster)
 
+    def observe(self, s: int, rows: Rows, block: Doubles, residual: Doubles) -> None:
+        """See a system's ``(t, rows)`` residuals on the way; nothing by default."""
+
     def vectors(self, leaf: slice, fold: int) -> Iterator[tuple[Rows, Doubles]]:
         """Blocks of rows and their ``(L, rows)`` weighted scores."""
         for part, block in self.blocks.of(leaf):
@@ -116,17 +120,25 @@ class _Scorer:
                 self._system(s, part, block, self.fitted.nuisances[s].coefficients[fold], scores)
             yield part, scores
 
+    def targets(self, s: int, block: Doubles) -> Doubles:
+        """``(t, rows)`` a system's treatments and outcomes about their pinned centres."""
+        p, outcomes = self.blocks.p, self.layout.outcomes
+        picked = [*range(p, self.blocks.r)]
+        picked += [self.blocks.r + outcomes.index(name) for name in self.shape.systems[s].outcomes]
+        return np.asarray(block[picked])
+
+    def weight(self, s: int, rows: Rows) -> Doubles:
+        """``(rows,)`` weights, zero where the system's outcome is missing."""
+        own = self.shape.systems[s].rows
+        return np.where(np.isnan(rows.outcomes[own]), 0.0, rows.weight) if own else rows.weight
+
     def _system(
         self, s: int, rows: Rows, block: Doubles, coefficients: Doubles, out: Doubles
     ) -> None:
-        layout, shape, system = self.layout, self.shape, self.shape.systems[s]
-        p, j = self.blocks.p, len(shape.treatments)
-        picked = [*range(p, self.blocks.r)]
-        picked += [self.blocks.r + layout.outcomes.index(name) for name in system.outcomes]
-        residual = block[picked] - coefficients.T @ block[:p]
-        weight = rows.weight
-        if system.rows:
-            weight = np.where(np.isnan(rows.outcomes[system.rows]), 0.0, weight)
+        shape, j = self.shape, len(self.shape.treatments)
+        residual = self.targets(s, block) - coefficients.T @ block[: self.blocks.p]
+        self.observe(s, rows, block, residual)
+        weight = self.weight(s, rows)
         d, y = residual[:j], residual[j:]
         weighted = d if bool((weight == 1.0).all()) else d * weight
         first = shape.starts[s]

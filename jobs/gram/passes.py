@@ -1,0 +1,113 @@
+"""The two passes over blocks: partial Grams, then scores by cell. Only sums come back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from estimators.gram.keyed import Keyed
+from estimators.gram.layout import Layout
+from estimators.gram.moments import Fitted
+from estimators.gram.partials import Sums, Tree, nothing
+from estimators.gram.record_pass import Recording
+from jobs.gram import partials, tasks
+from jobs.gram.blocks import Block, Blocks
+from jobs.gram.tasks import BlockSums
+from jobs.gram.workers import Workers
+from jobs.ledger import Progress
+
+TOGETHER = 24_000_000
+"""Bytes of partials that are read or committed together."""
+
+
+@dataclass(frozen=True, slots=True)
+class FirstPass:
+    """Merged sums of each repetition and fold, and how many blocks the table knew."""
+
+    sums: tuple[tuple[Sums, ...], ...]
+    reused: int
+
+
+def first_pass(
+    layout: Layout,
+    file: Blocks,
+    blocks: Sequence[Block],
+    crew: Workers,
+    root: str,
+    *,
+    reuse: bool,
+    progress: Progress,
+) -> FirstPass:
+    """Sum every block, or take its sums from the table; new ones are committed as they come.
+
+    Parameters
+    ----------
+    reuse
+        Read and write the table; else compute everything and write nothing.
+    """
+    reps = file.frame.reps
+    trees: list[list[Tree[Sums]]] = [[Tree() for _ in range(layout.folds)] for _ in range(reps)]
+    there = partials.known(root, layout, blocks) if reuse else set()
+    done = 0
+    for part in _together(layout, blocks, reps):
+        old = partials.read(root, layout, [each for each in part if each.place in there])
+        fresh = [each for each in part if each.place not in there]
+        new: dict[tuple[int, int], BlockSums] = {}
+        memory = _memory(layout, file, fresh)
+        for found in crew.each(tasks.sum_block, (layout, file), fresh, memory):
+            new[found.block.place] = found
+            progress("crossfit", done + len(new), len(blocks), "partial Grams")
+        if reuse and new:
+            partials.append(root, layout, list(new.values()))
+        done += len(part)
+        for block in part:
+            for rep, leaves in enumerate((old | new)[block.place].reps):
+                for leaf in leaves:
+                    position = leaf.leaf.position(layout.depth)
+                    trees[rep][leaf.leaf.fold].push(position, leaf.sums)
+    merged = tuple(tuple(each.result() or nothing(layout) for each in rep) for rep in trees)
+    return FirstPass(merged, len(there))
+
+
+def _together(layout: Layout, blocks: Sequence[Block], reps: int) -> Iterator[Sequence[Block]]:
+    size = max(1, TOGETHER // (8 * layout.packed * layout.folds * reps))
+    for start in range(0, len(blocks), size):
+        yield blocks[start : start + size]
+
+
+def second_pass(
+    layout: Layout,
+    file: Blocks,
+    blocks: Sequence[Block],
+    crew: Workers,
+    fitted: Fitted,
+    *,
+    rep: int,
+    what: Recording,
+    progress: Progress,
+) -> list[Keyed]:
+    """Sums of the record by fold. Where clusters are summed, a task has all slices of a bucket."""
+    work: list[tuple[Block, ...]] = [(each,) for each in blocks]
+    if what.clustered:
+        by_bucket = sorted(blocks, key=lambda each: (each.bucket, each.slice))
+        work = [tuple(each) for _, each in groupby(by_bucket, key=lambda each: each.bucket)]
+    trees: list[Tree[Keyed]] = [Tree() for _ in range(layout.folds)]
+    memory = max(_memory(layout, file, each, together=True) for each in work)
+    found = crew.each(tasks.record_blocks, (layout, file, fitted, rep, what), work, memory)
+    for done, (task, leaves) in enumerate(zip(work, found, strict=True), 1):
+        first = 0 if what.clustered else task[0].slice
+        for fold, bucket, keyed in leaves:
+            trees[fold].push(first << layout.depth | bucket, keyed)
+        progress("crossfit", done, len(work), f"scores of repetition {rep}")
+    return [tree.result() or Keyed({}) for tree in trees]
+
+
+def _memory(
+    layout: Layout, file: Blocks, blocks: Sequence[Block], *, together: bool = False
+) -> int:
+    """Bytes of a task: its rows as read and sorted, and a block's columns and scores."""
+    counts = [each.n for each in blocks]
+    rows = sum(counts) if together else max(counts, default=0)
+    wide = layout.q + (len(layout.treatments) + 1) * (len(layout.treatments) + len(layout.outcomes))
+    return 200_000_000 + 8 * (3 * rows * len(file.frame.rows) + 3 * wide * layout.block)

@@ -1,0 +1,75 @@
+"""The pinned feature files, read as the Gram engine takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from conf.plan import effect_specs
+from conf.profile import Profile
+from conf.study import Study
+from estimators.units import groupings
+from jobs.gram.frame import Frame
+from jobs.lake import open_table
+from jobs.ledger import Stage
+
+BATCH = 131_072
+"""Rows read at a time."""
+
+
+def frame_of(study: Study, features: Stage, profile: Profile) -> Frame:
+    """The frame of a study; a text column is a category."""
+    table = open_table(f"{profile.home}/{features.table}", features.version)
+    schema = pa.schema(table.schema().to_arrow())
+    texts = {
+        field.name
+        for field in schema
+        if pa.types.is_string(field.type)
+        or pa.types.is_large_string(field.type)
+        or pa.types.is_string_view(field.type)
+    }
+    effects = effect_specs(study)
+    treated = dict.fromkeys(each.treatment for each in effects)
+    outcomes = dict.fromkeys(each.outcome for each in effects)
+    return Frame(
+        tuple(name for name in study.covariates if name not in texts),
+        tuple(name for name in study.covariates if name in texts),
+        tuple(treated),
+        frozenset(name for name in treated if study.treatments[name].kind == "binary"),
+        tuple(outcomes),
+        tuple(name for name in outcomes if study.outcomes[name].missing == "drop"),
+        groupings(effects),
+        study.folds.k,
+        study.folds.repetitions,
+        study.units.cluster is not None,
+    )
+
+
+def batches(features: Stage, profile: Profile, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """The rows of a features key, a batch at a time, file by file, in the files' order.
+
+    A file's pages are read as they are needed: its row groups need not fit into memory.
+    """
+    table = open_table(f"{profile.home}/{features.table}", features.version)
+    data = table.to_pyarrow_dataset()
+    schema = pa.schema([data.schema.field(name) for name in columns])
+    for fragment in data.get_fragments(ds.field("features_key") == features.key):
+        with fragment.open() as source, pq.ParquetFile(source, pre_buffer=False) as file:
+            here = [name for name in columns if name in file.schema_arrow.names]
+            for batch in file.iter_batches(BATCH, columns=here, use_threads=False):
+                rows = pa.Table.from_batches([batch])
+                yield _as(rows, schema)
+
+
+def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The columns in order and type; one that a file lacks is NULL (the table grew later)."""
+    columns = [
+        rows[field.name].cast(field.type)
+        if field.name in rows.column_names
+        else pa.nulls(len(rows), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

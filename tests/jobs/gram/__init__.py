@@ -1,0 +1,1 @@
+"""Tests of the Gram engine in the pipeline."""

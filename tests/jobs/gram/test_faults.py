@@ -1,0 +1,122 @@
+"""Bad input is a named error, a failed effect, or does nothing; nothing is left behind."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from estimators.errors import CausewayError, ContractError, NotEstimableError, PlatformError
+from jobs import crossfit, estimate
+from jobs.estimate import read_effects
+from tests.jobs.gram import clinic
+
+TEXT = (
+    clinic.STUDY.replace(", by: [ward, ward*kind]", "")
+    .replace("  cluster: person\n", "")
+    .replace("repetitions: 2", "repetitions: 1")
+)
+Change = Callable[[pa.Table], pa.Table]
+
+
+def column(name: str, values: Callable[[pa.Table], np.ndarray]) -> Change:
+    def change(rows: pa.Table) -> pa.Table:
+        at = rows.schema.get_field_index(name)
+        return rows.set_column(at, name, pa.array(values(rows), from_pandas=True))
+
+    return change
+
+
+def number(rows: pa.Table, name: str) -> np.ndarray:
+    return rows[name].to_numpy().copy()
+
+
+def run(home: Path, change: Change, text: str = TEXT) -> dict[str, dict]:
+    profile = clinic.place(home)
+    file = clinic.write(home, change(clinic.visits([0, 1], a_day=300)), text)
+    found, built = clinic.prebuild(file, profile)
+    try:
+        done = estimate.run(found, crossfit.run(found, built, profile), profile)
+    finally:
+        assert list((home / "tmp").iterdir()) == []
+    return {row["effect_id"]: row for row in read_effects(profile.record_root, done.key)}
+
+
+def same(rows: pa.Table) -> pa.Table:
+    return rows
+
+
+def test_constant_and_collinear_covariates_change_nothing(tmp_path: Path) -> None:
+    """A constant column spans nothing new, nor does a copy on another scale, without a penalty."""
+    text = TEXT.replace("segments: 3", "segments: 0, penalty: 0").replace("[age, bmi, ", "[age, ")
+    plain = run(tmp_path / "plain", same, text)
+    constant = run(tmp_path / "one", column("bmi", lambda rows: np.full(len(rows), 3.7)),
+                   text.replace("[age", "[bmi, age"))  # fmt: skip
+    copied = run(tmp_path / "two", column("bmi", lambda rows: 2.5 * number(rows, "age") - 7.1),
+                 text.replace("[age", "[bmi, age"))  # fmt: skip
+    for effect_id, row in plain.items():
+        for other in (constant, copied):
+            assert other[effect_id]["theta"] == pytest.approx(row["theta"], rel=1e-9, abs=1e-9)
+            assert other[effect_id]["se"] == pytest.approx(row["se"], rel=1e-9)
+
+
+def gone(rows: pa.Table) -> np.ndarray:
+    return np.full(len(rows), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "code"),
+    [
+        ("dose", lambda rows: np.full(len(rows), 1.3), "constant_treatment"),
+        ("dose", lambda rows: 0.1 * number(rows, "age") + 2.0, "perfectly_predicted"),
+        ("call", lambda rows: (np.arange(len(rows)) == 4).astype(float), "empty_arm"),
+        ("cost", gone, "missing_outcome"),
+    ],
+)
+def test_an_effect_that_cannot_be_had_fails_alone(tmp_path: Path, name, values, code) -> None:
+    text = TEXT.replace("segments: 3", "segments: 0, penalty: 0")
+    rows = run(tmp_path, column(name, values), text)
+    assert len(rows) == 6
+    for effect_id, row in rows.items():
+        hit = name in effect_id.split(".")
+        assert row["error_code"] == (code if hit else None), effect_id
+        assert row["status"] == ("failed" if hit else "ok")
+
+
+def test_no_effect_at_all(tmp_path: Path) -> None:
+    text = TEXT.replace("{dose: continuous, call: binary}", "{dose: continuous}")
+    text = text.replace(", marginal: true", "")
+    with pytest.raises(NotEstimableError, match="constant_treatment"):
+        run(tmp_path, column("dose", lambda rows: np.zeros(len(rows))), text)
+
+
+def test_infinite_values(tmp_path: Path) -> None:
+    def infinite(rows: pa.Table) -> np.ndarray:
+        values = number(rows, "age")
+        values[[3, 8]] = np.inf
+        return values
+
+    with pytest.raises(ContractError, match=r"2 of .* infinite") as caught:
+        run(tmp_path, column("age", infinite))
+    assert (caught.value.code, caught.value.where.column) == ("not_finite", "age")
+
+
+def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(PlatformError) as caught:
+        run(tmp_path, same)
+    assert caught.value.code == "disk_full"
+
+
+def test_another_device(tmp_path: Path) -> None:
+    profile = clinic.place(tmp_path, device="cuda")
+    file = clinic.write(tmp_path, clinic.visits([0], a_day=100), TEXT)
+    found, built = clinic.prebuild(file, profile)
+    with pytest.raises(CausewayError) as caught:
+        crossfit.run(found, built, profile)
+    assert caught.value.code == "device"
