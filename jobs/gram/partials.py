@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
+from estimators.gram.blas import packed_size
 from estimators.gram.layout import Layout
 from estimators.gram.partials import Leaf, Partial, Sums
 from jobs.contracts import DOUBLES, GRAM_PARTIALS
@@ -54,7 +55,7 @@ def read(root: str, layout: Layout, blocks: Sequence[Block]) -> dict[Place, Bloc
     for i, at in enumerate(zip(*plain.values(), strict=True)):
         rep, slice_, fold, bucket, n = at
         gram, missing, n_missing, strays = (_array(columns[name], i) for name in _ARRAYS)
-        missing = missing.reshape(len(layout.own_rows), -1)
+        missing = missing.reshape(len(layout.own_rows), packed_size(layout.with_treatments))
         sums = Sums(n, gram, missing, n_missing, strays)
         leaf = Leaf(fold, slice_, bucket)
         found.setdefault((slice_, bucket), {})[rep, fold] = Partial(leaf, sums)

@@ -134,6 +134,17 @@ def test_workers_files_and_order_of_rows_do_not_show(
     assert len(digests) == 1
 
 
+def test_sums_without_missing_outcomes_are_read_back(tmp_path: Path) -> None:
+    profile = clinic.place(tmp_path)
+    text = DAILY.replace("  cost: {kind: continuous, missing: drop}\n", "")
+    for days in (2, 3):
+        file = clinic.write(tmp_path, clinic.visits(range(days), a_day=200), text)
+        found, built = clinic.prebuild(file, profile)
+        stage = crossfit.run(found, built, profile)
+    assert len(partials(profile)) == 3
+    assert crossfit.run(found, built, profile, recompute=True).digest == stage.digest
+
+
 @pytest.mark.engines
 def test_ray_gives_the_bytes_of_inline(home: Path, tmp_path: Path, ray_session: Any) -> None:
     profile = clinic.place(tmp_path / "ray", inline=False)
