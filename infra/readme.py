@@ -11,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
+from estimators.catalog import CHECKS, LEARNERS, METHODS
+
 NORMAL_975 = 1.959963984540054
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,6 +42,32 @@ def coverage() -> str:
         rows = [[row[name] for name in shown] for row in csv.DictReader(file)]
     lines = [list(shown.values()), ["---"] * len(shown), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def methods() -> str:
+    """The effect models of the catalogue."""
+    lines = ["| method | estimands | treatment | model | source |", "|---|---|---|---|---|"]
+    for name, each in METHODS.items():
+        cells = [f"`{name}`", ", ".join(each.estimands), ", ".join(each.treatments), each.title]
+        lines.append(f"| {' | '.join(cells)} | {each.source} |")
+    return "\n".join(lines)
+
+
+def learners() -> str:
+    """The learners of the catalogue."""
+    lines = ["| learner | what | parameters |", "|---|---|---|"]
+    for name, each in LEARNERS.items():
+        lines.append(f"| `{name}` | {each.title} | {', '.join(each.parameters) or 'none'} |")
+    return "\n".join(lines)
+
+
+def checks() -> str:
+    """The checks of the catalogue, with what passes unless a study says otherwise."""
+    lines = ["| check | asks | passes where |", "|---|---|---|"]
+    for name, each in CHECKS.items():
+        bounds = [f"{metric} {of.threshold}" for metric, of in each.metrics.items() if of.threshold]
+        lines.append(f"| `{name}` | {each.title} | {', '.join(bounds)} |")
+    return "\n".join(lines)
 
 
 def corrections() -> str:
@@ -95,6 +123,9 @@ DOCUMENTS = ("README.md", "infra/docs/predicted-outcomes.md")
 BLOCKS: dict[str, Callable[[], str]] = {
     "demo": demo,
     "study": study,
+    "methods": methods,
+    "learners": learners,
+    "checks": checks,
     "coverage": coverage,
     "corrections": corrections,
     "corrected-coverage": corrected_coverage,
