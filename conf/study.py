@@ -272,7 +272,7 @@ class Schedule(Section):
     timezone: str = "UTC"
 
 
-ALL_CHECKS = ("overlap", "balance", "attrition", "missingness", "nuisance_quality")
+ALL_CHECKS = ("overlap", "balance", "attrition", "missingness", "nuisance_quality", "variation")
 
 
 class Study(Section):

@@ -300,6 +300,17 @@ CHECKS: dict[str, Check] = {
         },
         treatments=("binary", "continuous", "categorical"),
     ),
+    "variation": Check(
+        "is there variation of the treatment that the covariates do not explain?",
+        "effect",
+        {
+            "residual_share": Metric(
+                "share of the treatment's variance left out of fold", ">= 0.02"
+            ),
+        },
+        treatments=("binary", "continuous"),
+        methods=("plr",),
+    ),
     "instrument_strength": Check(
         "does the instrument move the treatment?",
         "effect",

@@ -14,6 +14,7 @@ from estimators.checks import (
     missingness,
     nuisance_quality,
     overlap,
+    variation,
 )
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
@@ -35,6 +36,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "attrition": Implementation(attrition.tallies_of, attrition.run),
     "missingness": Implementation(missingness.tallies_of, missingness.run),
     "nuisance_quality": Implementation(nuisance_quality.tallies_of, nuisance_quality.run),
+    "variation": Implementation(variation.tallies_of, variation.run),
     "instrument_strength": Implementation(instrument_strength.tallies_of, instrument_strength.run),
     "correction": Implementation(correction.tallies_of, correction.run),
 }

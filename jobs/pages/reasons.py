@@ -160,6 +160,15 @@ def _smd(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | No
     )
 
 
+def _variation(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
+    if row is None or check.value is None:
+        return None
+    return (
+        f"the covariates explain all but {_percent(check.value)} of {row['treatment']}: leave out"
+        " those that the treatment is made of, or that follow from it"
+    )
+
+
 def _strength(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
     if row is None or "instrument" not in facts:
         return None
@@ -188,6 +197,7 @@ _WHY: dict[str, Callable[[CheckRow, Mapping[str, Any], Row | None], str | None]]
     "overlap.ess_share": _ess,
     "overlap.clipped_share": _clipped,
     "balance.max_smd": _smd,
+    "variation.residual_share": _variation,
     "instrument_strength.first_stage_f": _strength,
     "nuisance_quality.outcome_r2": _quality("outcome"),
     "nuisance_quality.treatment_r2": _quality("treatment"),

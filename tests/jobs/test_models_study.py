@@ -14,13 +14,14 @@ from conf.keys import features_key, numerics_label, platform_label
 from conf.load import load_study
 from conf.profile import load_profile
 from conf.windows import ALL
-from estimators.errors import NotEstimableError
-from jobs import crossfit, estimate, ledger
+from estimators.errors import ContractError, NotEstimableError
+from jobs import crossfit, estimate, features, ledger
 from jobs.lake import open_table, read_record
 from jobs.ledger import Stage
 from jobs.pages import note
 from jobs.pages.evidence import gather
 from jobs.pages.figures import draw
+from jobs.preview import preview
 from jobs.resolve import resolve
 
 STUDY = """\
@@ -47,6 +48,7 @@ effects:
   - {method: iivm, treatment: took, instrument: offer}
   - {method: pliv, treatment: took, instrument: lottery}
 """
+TRUTHS = {"apo.ate.dose=1.spend": 1.0, "apo.ate.dose=2.spend": 3.0, "iivm.late.took.spend": 2.0}
 COLUMNS = ("dose", "took", "spend", "age", "region", "offer", "lottery", "p_offer")
 
 
@@ -77,14 +79,16 @@ def clinics(n: int = 1200, seed: int = 5) -> pa.Table:
     )
 
 
-def run(home: Path, text: str = STUDY, rows: pa.Table | None = None):
-    """The record of a study whose features are there already."""
+def run(home: Path, text: str = STUDY, rows: pa.Table | None = None, rows_built=None):
+    """The record of a study whose features are there already, unless `rows_built` builds them."""
     rows = clinics() if rows is None else rows
     profile = load_profile("local").model_copy(update={"home": home})
     write_deltalake(f"{home}/lake/clinics", rows, mode="overwrite")
     file = home / "clinics.yaml"
     file.write_text(text)
     found = resolve(load_study(str(file)), ALL, profile)
+    if rows_built is not None:
+        return _recorded(found, rows_built(found, profile), profile)
     key = features_key(
         found.loaded.study, ALL, {n: (p.table_id, p.version) for n, p in found.pins.items()}
     )
@@ -109,6 +113,10 @@ def run(home: Path, text: str = STUDY, rows: pa.Table | None = None):
         profile.record_root, stage, study="clinics", window=(ALL.start, ALL.end),
         sources=found.sources, numerics=numerics_label(), platform=platform_label(),
     )  # fmt: skip
+    return _recorded(found, built, profile)
+
+
+def _recorded(found, built: Stage, profile):
     done = estimate.run(found, crossfit.run(found, built, profile), profile)
     effects = estimate.read_effects(profile.record_root, done.key)
     checks = read_record(profile.record_root, "checks").to_pylist()
@@ -127,8 +135,7 @@ def test_the_record_of_arms_and_instruments(tmp_path: Path) -> None:
     pair, mean = effects["apo.ate.dose=2.spend"], effects["apo.mean.dose=2.spend"]
     assert (pair["treatment"], pair["arm"], pair["control"]) == ("dose", "2", "0")
     assert (mean["treatment"], mean["arm"], mean["control"]) == ("dose", "2", None)
-    truths = {"apo.ate.dose=1.spend": 1.0, "apo.ate.dose=2.spend": 3.0, "iivm.late.took.spend": 2.0}
-    for name, truth in truths.items():
+    for name, truth in TRUTHS.items():
         assert abs(effects[name]["theta"] - truth) < 4 * effects[name]["se"]
     by_arm = {arm: effects[f"apo.mean.dose={arm}.spend"] for arm in "012"}
     assert pair["theta"] == pytest.approx(by_arm["2"]["theta"] - by_arm["0"]["theta"], rel=1e-9)
@@ -188,3 +195,29 @@ def test_an_instrument_that_is_constant_is_named(tmp_path: Path) -> None:
     text = STUDY[:start] + STUDY[end : STUDY.index("  - {method: pliv")]
     with pytest.raises(NotEstimableError, match=r"iivm\.late\.took\.spend: constant_instrument"):
         run(tmp_path, text, constant)
+
+
+@pytest.mark.engines
+def test_through_spark(tmp_path: Path, spark) -> None:
+    """The real SQL, with arms that are texts: the same effects, within their errors."""
+    rows = clinics()
+    place = rows.column_names.index("dose")
+    texts = rows.set_column(place, "dose", rows["dose"].cast(pa.string()))
+    effects, _, (found, _, profile) = run(tmp_path, rows=texts, rows_built=features.build)
+    alone, _, _ = run(tmp_path / "numbers", rows=rows, rows_built=features.build)
+    assert set(effects) == set(alone)
+    for name, row in effects.items():
+        assert row["theta"] == alone[name]["theta"]
+        assert row["se"] == alone[name]["se"]
+    for name, truth in TRUTHS.items():
+        assert abs(effects[name]["theta"] - truth) < 4 * effects[name]["se"]
+    assert preview(found, profile).treatments[0].arms[2].value == "2"
+
+
+@pytest.mark.engines
+def test_a_value_that_is_no_arm_is_named(tmp_path: Path, spark) -> None:
+    rows = clinics(300)
+    place = rows.column_names.index("dose")
+    odd = rows.set_column(place, "dose", pa.array([7, *rows["dose"].to_pylist()[1:]]))
+    with pytest.raises(ContractError, match="1 row whose dose is none of the arms 0, 1, 2"):
+        run(tmp_path, rows=odd, rows_built=features.build)

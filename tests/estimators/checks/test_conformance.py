@@ -102,8 +102,8 @@ def test_without_sums_nothing_is_found_and_nothing_breaks(check: str) -> None:
 
 def test_which_check_applies() -> None:
     plr, dose, dropped, kept, mean, pair, *moved = (applicable(each) for each in EFFECTS)
-    assert plr == ["missingness", "nuisance_quality"]
-    assert dose == ["nuisance_quality"]
+    assert plr == ["missingness", "nuisance_quality", "variation"]
+    assert dose == ["nuisance_quality", "variation"]
     assert dropped == ["overlap", "balance", "attrition", "missingness", "nuisance_quality"]
     assert kept == ["overlap", "balance", "missingness", "nuisance_quality"]
     assert (mean, pair) == (dropped, kept)
