@@ -56,6 +56,15 @@ def test_ways_to_share_the_work_give_the_same_bytes(tmp_path: Path, name: str) -
     assert run(units, LEARNERS[name], profile(tmp_path, inline=True), cut=2) == alone
 
 
+@pytest.mark.slow
+@pytest.mark.engines
+def test_ray_gives_the_bytes_of_inline_for_every_learner(tmp_path: Path, ray_session: Any) -> None:
+    units = sample()
+    for name, spec in LEARNERS.items():
+        inline = run(units, spec, profile(tmp_path, inline=True))
+        assert run(units, spec, profile(tmp_path, inline=False), cut=2) == inline, name
+
+
 def fold_of(units: Units, at: Profile) -> list[np.ndarray]:
     """Each unit's held-out fold as the predictions show it.
 
@@ -80,6 +89,12 @@ def distinct(units: Units, found: list[np.ndarray]) -> None:
 
 def test_each_repetition_has_folds_of_its_own_inline(tmp_path: Path) -> None:
     distinct(sample(), fold_of(sample(), profile(tmp_path, inline=True)))
+
+
+@pytest.mark.engines
+def test_each_repetition_has_folds_of_its_own_on_ray(tmp_path: Path, ray_session: Any) -> None:
+    """EconML's Ray path fits every repetition on the same folds: this would show it."""
+    distinct(sample(), fold_of(sample(), profile(tmp_path, inline=False)))
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 7])
