@@ -13,7 +13,7 @@ import numpy as np
 
 from estimators.catalog import CHOSEN_INSIDE, LEARNERS, SHAPES_MATRIX, Kind, learner_of
 from estimators.effects import Spec
-from estimators.errors import PlatformError
+from estimators.errors import PlatformError, UsageError
 from estimators.learners.design import Design, Doubles, Fold, Hashes, Index
 
 __all__ = [
@@ -76,6 +76,8 @@ def open_fold(
     ------
     PlatformError
         The device is not there, or the learner does not run on it.
+    UsageError
+        The learner fits from sums of products: it has no fold of rows.
     """
     # Imported where they are used: who only reads sums needs neither XGBoost nor scikit-learn.
     from estimators.learners.boosted import BoostedFold
@@ -89,6 +91,12 @@ def open_fold(
             f"learner {name!r} does not run on {device!r}",
             code="device",
             remedy="choose device: cpu in the profile, or a learner that runs there",
+        )
+    if learner_of(name).sums:
+        raise UsageError(
+            f"learner {name!r} fits from sums of products, not from rows",
+            code="learner_of_sums",
+            remedy="take `spline` for this study where rows are fitted (`causeway compare`)",
         )
     weights = weight[train]
     if name not in LEARNERS:

@@ -36,6 +36,7 @@ from jobs.gram.reading import frame_of
 from jobs.gram.spill import Spilled, bucketed, scratch, spill
 from jobs.gram.workers import Workers, workers
 from jobs.ledger import Progress, Stage
+from jobs.memory import give_back
 from jobs.resolve import Resolved
 from jobs.sums import cells_table, moments_table, tallies_table
 
@@ -94,6 +95,7 @@ def compute(
     rows = features.rows * frame.reps
     with scratch(profile, frame, features.rows) as folder, workers(profile, rows) as crew:
         pinned, spilled = _spilled(work, folder)
+        give_back()
         return _computed(work, pinned, spilled, crew)
 
 
@@ -137,6 +139,7 @@ def _computed(work: _Work, pinned: Pinned, spilled: Spilled, crew: Workers) -> C
         reuse=work.reuse, progress=work.progress,
     )  # fmt: skip
     reach("crossfit.after_gram_partials")
+    give_back()
     layout, fits = _fit(work, pinned.layout, first, good)
     failed |= _predicted(good, fits)
     good = [each for each in good if each.effect_id not in failed]
@@ -195,7 +198,7 @@ def _sums(
     frame = work.frame
     pairs = None
     if rep == 0:
-        covariates = (*frame.numbers, *frame.categories)
+        covariates = (*frame.numbers, *frame.categories) if frame.binary else ()
         pairs = PairShape(layout.treatments, layout.outcomes, covariates, frame.binary)
     clustered = frame.clustered and bucketed(frame, work.features, work.profile)
     folds = second_pass(

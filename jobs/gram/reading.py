@@ -18,6 +18,8 @@ from jobs.ledger import Stage
 
 BATCH = 131_072
 """Rows read at a time."""
+BUFFER = 262_144
+"""Bytes of each column read at a time: whole column chunks of a row group may be 600 MB."""
 
 
 def frame_of(study: Study, features: Stage, profile: Profile) -> Frame:
@@ -51,13 +53,16 @@ def frame_of(study: Study, features: Stage, profile: Profile) -> Frame:
 def batches(features: Stage, profile: Profile, columns: Sequence[str]) -> Iterator[pa.Table]:
     """The rows of a features key, a batch at a time, file by file, in the files' order.
 
-    A file's pages are read as they are needed: its row groups need not fit into memory.
+    Pages are read as they are needed: a row group need not fit into memory.
     """
     table = open_table(f"{profile.home}/{features.table}", features.version)
     data = table.to_pyarrow_dataset()
     schema = pa.schema([data.schema.field(name) for name in columns])
     for fragment in data.get_fragments(ds.field("features_key") == features.key):
-        with fragment.open() as source, pq.ParquetFile(source, pre_buffer=False) as file:
+        with (
+            fragment.open() as source,
+            pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER) as file,
+        ):
             here = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(BATCH, columns=here, use_threads=False):
                 rows = pa.Table.from_batches([batch])

@@ -11,7 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from estimators.errors import CausewayError, ContractError, NotEstimableError, PlatformError
+from estimators.errors import (
+    CausewayError,
+    ContractError,
+    NotEstimableError,
+    PlatformError,
+    UsageError,
+)
+from estimators.learners import Design, open_fold
 from jobs import crossfit, estimate
 from jobs.estimate import read_effects
 from tests.jobs.gram import clinic
@@ -120,3 +127,11 @@ def test_another_device(tmp_path: Path) -> None:
     with pytest.raises(CausewayError) as caught:
         crossfit.run(found, built, profile)
     assert caught.value.code == "device"
+
+
+def test_no_path_of_rows_takes_the_learner() -> None:
+    """It would otherwise be whatever comes last."""
+    design, index = Design(np.zeros((4, 1)), ("x",), {}), np.arange(2)
+    with pytest.raises(UsageError) as caught:
+        open_fold({"learner": "gram"}, design, index, index + 2, np.ones(4))
+    assert caught.value.code == "learner_of_sums"

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from deltalake import DeltaTable
 
 from conf.keys import OWN_LAYOUT
 from conf.profile import Profile
 from jobs import crossfit, estimate
 from jobs.gram import choice, layouts, tasks
+from jobs.gram.reading import batches
 from jobs.lake import append_once, read_record
 from jobs.ledger import Stage
 from jobs.resolve import Resolved
@@ -143,6 +146,26 @@ def test_sums_without_missing_outcomes_are_read_back(tmp_path: Path) -> None:
         stage = crossfit.run(found, built, profile)
     assert len(partials(profile)) == 3
     assert crossfit.run(found, built, profile, recompute=True).digest == stage.digest
+
+
+def test_files_that_an_erasure_wrote_are_read(home: Path) -> None:
+    """delta-rs writes string views, which the rest of the table has not."""
+    profile = clinic.place(home)
+    _, built = clinic.prebuild(home / "clinic.yaml", profile)
+    table = DeltaTable(f"{profile.features_root}/clinic")
+    table.delete("unit_id = '001-00007'")
+    left = replace(built, version=table.version())
+    found = pa.concat_tables(batches(left, profile, ["unit_id", "kind", "unit_time", "age"]))
+    assert len(found) == 899
+    assert found.schema.field("kind").type == pa.string()
+
+
+def test_a_lent_layout_is_the_windows(home: Path, tmp_path: Path) -> None:
+    profile = clinic.place(home)
+    found, _ = clinic.prebuild(home / "clinic.yaml", profile)
+    other = str(tmp_path / "scratch" / "record")
+    layouts.lend(found, profile.record_root, other)
+    assert layouts.find(found, other) == layouts.find(found, profile.record_root)
 
 
 @pytest.mark.engines

@@ -92,7 +92,15 @@ def close(one: Any, other: Any) -> None:
     np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-9 * np.abs(other).max(initial=1.0))
 
 
-@pytest.mark.parametrize("kind", ["clusters", "buckets", "units", "unit buckets"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "clusters",
+        pytest.param("buckets", marks=pytest.mark.slow),
+        pytest.param("units", marks=pytest.mark.slow),
+        "unit buckets",
+    ],
+)
 def test_cells_moments_and_tallies(tmp_path: Path, kind: str) -> None:
     text = clinic.STUDY if kind in ("clusters", "buckets") else PLAIN
     limits = {} if kind in ("clusters", "units") else {"cells_max": 50, "units_as_cells_max": 50}
