@@ -16,7 +16,7 @@ from jobs.gram.frame import Frame
 from jobs.lake import open_table
 from jobs.ledger import Stage
 
-BATCH = 131_072
+BATCH = 65_536
 """Rows read at a time."""
 BUFFER = 262_144
 """Bytes of each column read at a time: whole column chunks of a row group may be 600 MB."""

@@ -41,7 +41,7 @@ def data(seed: int = 0, n: int = 400, p: int = 5):
 
 
 def test_every_learner_of_the_catalogue_is_tested_here() -> None:
-    assert SPECS.keys() == LEARNERS.keys()
+    assert SPECS.keys() == {name for name, each in LEARNERS.items() if not each.sums}
     for name, spec in SPECS.items():
         known = LEARNERS[name].parameters
         needed = {key for key, each in known.items() if each.default is not None}
