@@ -28,7 +28,7 @@ def study() -> str:
 
 
 def coverage() -> str:
-    """The committed coverage grid: a line a cell and method."""
+    """The committed coverage grids: a line a cell and method."""
     shown = {
         "cell": "cell",
         "method": "effect",
@@ -38,8 +38,11 @@ def coverage() -> str:
         "coverage": "95 % coverage",
         "coverage_mc_se": "its MC error",
     }
-    with (ROOT / "tests/coverage/results/grid_summary.csv").open(newline="") as file:
-        rows = [[row[name] for name in shown] for row in csv.DictReader(file)]
+    rows = []
+    for name in ("grid", "models"):
+        path = ROOT / f"tests/coverage/results/{name}_summary.csv"
+        with path.open(newline="") as file:
+            rows += [[row[column] for column in shown] for row in csv.DictReader(file)]
     lines = [list(shown.values()), ["---"] * len(shown), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

@@ -89,12 +89,13 @@ def _noise(rng: np.random.Generator, n: int, cluster: NDArray[np.intp] | None) -
 
 
 def truth(world: World, estimand: str) -> float:
-    """The estimand: THETA of ``y`` for PLR, of ``h`` the mean over all (ATE) or the treated (ATT).
+    """The estimand: THETA of ``y`` for PLR, of ``h`` a mean over a population.
 
-    The mean of x_0 among the treated is an integral over fixed quantiles of the two numbers
-    that the propensity depends on; where covariates are signs, a sum over eight combinations.
+    That is all units (ATE), the treated (ATT), the untreated (ATU), or all by overlap (ATO). A
+    weighted mean of x_0 is an integral over fixed quantiles of the two numbers that the propensity
+    depends on; where covariates are signs, a sum over eight combinations.
     """
-    if estimand != "att":
+    if estimand not in ("att", "atu", "ato"):
         return THETA
     if world.interacted:
         x = np.array(list(product((-1.0, 1.0), repeat=len(INDEX))))
@@ -103,4 +104,5 @@ def truth(world: World, estimand: str) -> float:
         first = norm.ppf((np.arange(2_000) + 0.5) / 2_000)[:, None]
         rest = np.linalg.norm(INDEX[1:]) * norm.ppf((np.arange(500) + 0.5) / 500)
         m, modifier = expit(INDEX[0] * first + rest[None, :]), first
-    return float(THETA + SLOPE * (modifier * m).sum() / m.sum())
+    weight = {"att": m, "atu": 1.0 - m, "ato": m * (1.0 - m)}[estimand]
+    return float(THETA + SLOPE * (modifier * weight).sum() / weight.sum())

@@ -15,7 +15,7 @@ import platform
 import sys
 import time
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -23,15 +23,16 @@ from typing import Any
 
 import numpy as np
 import yaml
+from sklearn import config_context
 
 from estimators.effects import EffectSpec
+from estimators.units import Units
 from tests.coverage.designs import WORLDS, draw, truth
 from tests.estimators.samples import crossfit, effect, estimates
 
 HERE = Path(__file__).parent
 METHODS = {"plr": ("slope", "y"), "ate": ("ate", "h"), "att": ("att", "h")}
 FIGURES = ("theta", "se", "low", "high")
-COLUMNS = ["cell", "rep", *(f"{m}_{f}" for m in METHODS for f in FIGURES), "seconds", "error"]
 BIAS, RATIO, COVERAGE = 0.15, (0.93, 1.07), (0.925, 0.975)
 """A cell passes with abs(bias) / sd, mean se / sd and coverage inside these."""
 
@@ -55,36 +56,91 @@ class Cell:
         return np.random.SeedSequence(zlib.crc32(self.name.encode())).spawn(self.repetitions)
 
 
+@dataclass(frozen=True, slots=True)
+class Family:
+    """Models that are estimated on one draw.
+
+    Attributes
+    ----------
+    stem
+        Of the files: ``<stem>.yaml``, ``results/<stem>.csv``.
+    methods
+        Their names in the rows.
+    effects
+        Effects to estimate and the effect id of each method, from configuration and cell.
+    draw
+        Units of a cell from a seed and a number of folds.
+    truth
+        The estimand of a method in a cell.
+    """
+
+    stem: str
+    methods: tuple[str, ...]
+    effects: Callable[[dict[str, Any], Cell], tuple[tuple[EffectSpec, ...], dict[str, str]]]
+    draw: Callable[[Cell, int, np.random.SeedSequence], Units]
+    truth: Callable[[Cell, str], float]
+
+    @property
+    def columns(self) -> list[str]:
+        """Columns of a row."""
+        figures = (f"{method}_{figure}" for method in self.methods for figure in FIGURES)
+        return ["cell", "rep", *figures, "seconds", "error"]
+
+
 def read(path: Path) -> tuple[dict[str, Any], list[Cell]]:
     """The configuration and its cells."""
     config = yaml.safe_load(path.read_text())
     return config, [Cell(**each) for each in config["cells"]]
 
 
-def effects(config: dict[str, Any], cell: Cell) -> dict[str, EffectSpec]:
-    """The three effects of a cell."""
+def learners_of(config: dict[str, Any], cell: Cell) -> dict[str, Any]:
+    """A cell's learners as an effect takes them."""
     learners = config["learners"][cell.learner]
-    chosen = {
+    return {
         "outcome_learner": learners["outcome"],
         "treatment_learner": learners["treatment"],
     }
-    return {
+
+
+def _effects(config: dict[str, Any], cell: Cell) -> tuple[tuple[EffectSpec, ...], dict[str, str]]:
+    """The three effects of a cell."""
+    chosen = learners_of(config, cell)
+    found = {
         name: effect("plr" if name == "plr" else "irm", estimand, outcome=outcome, **chosen)
         for name, (estimand, outcome) in METHODS.items()
     }
+    return tuple(found.values()), {name: each.effect_id for name, each in found.items()}
 
 
-def repeat(config: dict[str, Any], cell: Cell, rep: int, seed: np.random.SeedSequence) -> dict:
+BINARY = Family(
+    "grid",
+    tuple(METHODS),
+    _effects,
+    lambda cell, k, seed: draw(WORLDS[cell.world], cell.n, k, seed),
+    lambda cell, method: truth(WORLDS[cell.world], METHODS[method][0]),
+)
+"""PLR, ATE and ATT of a binary treatment."""
+
+
+def repeat(
+    config: dict[str, Any],
+    cell: Cell,
+    rep: int,
+    seed: np.random.SeedSequence,
+    family: Family = BINARY,
+) -> dict:
     """One repetition; what goes wrong is in the row."""
     began = time.perf_counter()
     row: dict[str, Any] = {"cell": cell.name, "rep": rep, "error": ""}
     try:
-        units = draw(WORLDS[cell.world], cell.n, config["folds"], seed)
-        specs = effects(config, cell)
-        _, sums = crossfit(units, tuple(specs.values()), str(rep))
+        units = family.draw(cell, config["folds"], seed)
+        specs, named = family.effects(config, cell)
+        # Half of a small fit is scikit-learn's validation of arrays that are known to be sound.
+        with config_context(assume_finite=True, skip_parameter_validation=True):
+            _, sums = crossfit(units, specs, str(rep))
         found = estimates(units, sums, level=config["level"], drawn=False)
-        for name, spec in specs.items():
-            each = found[spec.effect_id]
+        for name, effect_id in named.items():
+            each = found[effect_id]
             values = each.theta, each.se, each.ci_low, each.ci_high
             row |= {
                 f"{name}_{figure}": format(value, ".7g")
@@ -103,7 +159,7 @@ def done(path: Path) -> set[tuple[str, int]]:
         return {(row["cell"], int(row["rep"])) for row in csv.DictReader(file)}
 
 
-def run(config: dict[str, Any], cells: Sequence[Cell], path: Path) -> None:
+def run(config: dict[str, Any], cells: Sequence[Cell], path: Path, family: Family = BINARY) -> None:
     """Append the missing repetitions; says after 1 % how long it will take."""
     known = done(path)
     todo = [
@@ -118,29 +174,31 @@ def run(config: dict[str, Any], cells: Sequence[Cell], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer = csv.DictWriter(file, family.columns, lineterminator="\n")
         if new:
             writer.writeheader()
         for count, (cell, rep, seed) in enumerate(todo, 1):
-            writer.writerow(repeat(config, cell, rep, seed))
+            writer.writerow(repeat(config, cell, rep, seed, family))
             file.flush()
             if count == max(len(todo) // 100, 1):
                 left = (time.perf_counter() - began) / count * (len(todo) - count)
                 print(f"{count} of {len(todo)} repetitions; {left / 60:.1f} minutes to go")
 
 
-def summarise(cells: Sequence[Cell], path: Path) -> Iterator[dict[str, Any]]:
+def summarise(
+    cells: Sequence[Cell], path: Path, family: Family = BINARY
+) -> Iterator[dict[str, Any]]:
     """Bias, spread and coverage of every cell and method, with Monte-Carlo errors."""
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     for cell in cells:
         mine = [row for row in rows if row["cell"] == cell.name]
         good = [row for row in mine if not row["error"]]
-        for method, (estimand, _) in METHODS.items():
+        for method in family.methods:
             theta, se, low, high = (
                 np.array([float(row[f"{method}_{figure}"]) for row in good]) for figure in FIGURES
             )
-            target = truth(WORLDS[cell.world], estimand)
+            target = family.truth(cell, method)
             sd = theta.std(ddof=1)
             coverage = float(((low <= target) & (target <= high)).mean())
             figures = {
@@ -172,24 +230,24 @@ def passes(figures: dict[str, Any]) -> bool:
     )
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, family: Family = BINARY) -> int:
     """Run the grid and summarise it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--config", type=Path, default=HERE / "grid.yaml")
+    parser.add_argument("--config", type=Path, default=HERE / f"{family.stem}.yaml")
     parser.add_argument("--results", type=Path, default=HERE / "results")
     parser.add_argument("--repetitions", type=int, help="at most so many a cell: a trial")
     options = parser.parse_args(arguments)
     config, cells = read(options.config)
-    path = options.results / "grid.csv"
+    path = options.results / f"{family.stem}.csv"
     chosen = cells
     if options.repetitions:
         chosen = [
             Cell(c.world, c.n, c.learner, min(c.repetitions, options.repetitions), c.bad)
             for c in cells
         ]
-    run(config, chosen, path)
-    table = list(summarise(chosen, path))
-    with (options.results / "grid_summary.csv").open("w", newline="") as file:
+    run(config, chosen, path, family)
+    table = list(summarise(chosen, path, family))
+    with (options.results / f"{family.stem}_summary.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
         writer.writeheader()
         writer.writerows(table)
@@ -201,9 +259,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "machine": platform.machine(),
         "libraries": {name: version(name) for name in libraries},
         "seconds": round(seconds, 1),
-        "command": "OMP_NUM_THREADS=1 python -m tests.coverage.grid",
+        "command": f"OMP_NUM_THREADS=1 python -m tests.coverage.{family.stem}",
     }
-    (options.results / "grid.json").write_text(json.dumps(meta, indent=2) + "\n")
+    (options.results / f"{family.stem}.json").write_text(json.dumps(meta, indent=2) + "\n")
     return 0
 
 
