@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +115,10 @@ def _running(*, connect: bool) -> SparkSession | None:
 
     if SparkContext._active_spark_context is None:
         return None
+    if not _alive():
+        _forget_session()
+        _forget_gateway()
+        return None
     return SparkSession.builder.getOrCreate()
 
 
@@ -202,9 +206,31 @@ def _launch(settings: dict[str, str], output: Path) -> SparkSession:
 
 
 def _stop(session: SparkSession, *, connect: bool) -> None:
-    session.stop()
+    try:
+        session.stop()
+    except Exception:  # its virtual machine died; what is left of it is ended below
+        if connect:
+            raise
+        _forget_session()
     if not connect:
         _forget_gateway()
+
+
+def _alive() -> bool:
+    """Whether the driver's virtual machine runs, where this process started one."""
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    return process is None or process.poll() is None
+
+
+def _forget_session() -> None:
+    """Let go of a session whose virtual machine died."""
+    from pyspark import SparkContext
+    from pyspark.sql import SparkSession
+
+    SparkContext._active_spark_context = None
+    SparkSession._instantiatedSession = None
 
 
 def _forget_gateway() -> None:
@@ -217,9 +243,11 @@ def _forget_gateway() -> None:
     if gateway is None:
         return
     process = getattr(gateway, "proc", None)
-    gateway.shutdown()
+    with suppress(Exception):  # of one that died there is nothing to shut down
+        gateway.shutdown()
     if process is not None:
-        process.stdin.close()
+        with suppress(BrokenPipeError):
+            process.stdin.close()
         process.wait(timeout=60)
 
 

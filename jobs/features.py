@@ -99,7 +99,7 @@ def build(resolved: Resolved, profile: Profile, progress: Progress = silent) -> 
     work = _Work(resolved, profile, key, progress)
     _check_pins(resolved)
     progress("features", 0, _STEPS, "starting Spark")
-    with spark_session(profile, "features") as spark, spark_faults(work.where):
+    with spark_faults(work.where), spark_session(profile, "features") as spark:
         began = time.perf_counter()
         session = own_session(spark)
         # Committed but not in the ledger: a crash came between the two.

@@ -18,6 +18,13 @@ from estimators.errors import (
 _DISK = ("No space left on device", "Disk quota exceeded")
 _MEMORY = ("OutOfMemoryError", "CANNOT_ACQUIRE_MEMORY", "UNABLE_TO_ACQUIRE_MEMORY")
 _RACE = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL")
+_LOST = (
+    "Answer from Java side is empty",
+    "Error while sending or receiving",
+    "An error occurred while trying to connect to the Java server",
+    "SparkContext was shut down",
+    "Cannot call methods on a stopped SparkContext",
+)
 _GONE = (
     "DELTA_VERSION_NOT_FOUND",
     "DELTA_CANNOT_TIME_TRAVEL",
@@ -48,7 +55,7 @@ def spark_faults(where: Where) -> Iterator[None]:
     PlatformError
         The disk or the memory is full.
     RetryableError
-        Another commit was faster.
+        Another commit was faster, or the driver's virtual machine died (``spark_lost``).
     SourceError
         A pinned version, or a file of it, is gone.
     ContractError
@@ -59,10 +66,22 @@ def spark_faults(where: Where) -> Iterator[None]:
     except CausewayError:
         raise
     except Exception as error:
-        known = _known(str(error), where)
+        known = _lost(error, where) or _known(str(error), where)
         if known is None:
             raise
         raise known from error
+
+
+def _lost(error: Exception, where: Where) -> RetryableError | None:
+    gone = isinstance(error, ConnectionError) or type(error).__name__ == "Py4JNetworkError"
+    if not gone and not any(each in str(error) for each in _LOST):
+        return None
+    return RetryableError(
+        "Spark's virtual machine is gone: it was killed, or it crashed", code="spark_lost",
+        where=where,
+        remedy="run again; if it happens again give Spark less memory (`spark.memory`), for the "
+        "system may have killed it, and read logs/spark.log of the home",
+    )  # fmt: skip
 
 
 def _known(text: str, where: Where) -> CausewayError | None:
