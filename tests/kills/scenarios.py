@@ -174,10 +174,16 @@ def _maintain(folder: Path) -> tuple[str, ...]:
     return ("maintain", "--json", "--profile", str(folder / "profile.yaml"))
 
 
-def _engines(folder: Path) -> tuple[str, ...]:
+def _with_spark(folder: Path) -> tuple[str, ...]:
+    """Features by Spark, fits in the same process."""
     window = ("--from", small_study.WINDOW, "--to", small_study.WINDOW)
-    profile = ("--profile", str(folder / "ray.yaml"))
+    profile = ("--profile", str(folder / "profile.yaml"))
     return ("backfill", str(folder / "coupons.yaml"), *window, *profile, "--json")
+
+
+def _with_ray(folder: Path) -> tuple[str, ...]:
+    """Spark, then Ray."""
+    return tuple(each.replace("/profile.yaml", "/ray.yaml") for each in _with_spark(folder))
 
 
 _TWICE = tuple(f"{point}#2" for point in STAGES)
@@ -195,10 +201,9 @@ TIERS = {
     ),
     "engines": (
         Scenario(
-            "engines", _orders, _engines,
-            ("features.before_ledger", "crossfit.after_cells", "estimate.after_effects",
-             "register.after_version"), 16,
+            "spark", _orders, _with_spark, ("features.before_ledger", "register.after_version"), 12,
         ),
+        Scenario("ray", _orders, _with_ray, ("crossfit.after_cells", "estimate.after_effects"), 4),
     ),
 }  # fmt: skip
 """180 kills on pre-built features, 20 with Spark and Ray."""

@@ -24,6 +24,10 @@ def test_after_every_kill_a_second_run_left_what_one_run_leaves() -> None:
         assert row["killed"] == "True", row
         assert (row["rerun_code"], row["digests_equal"]) == ("0", "True"), row
         assert {row[name] for name in _FAULTS} == {"0"}, row
+    done = sorted((row["scenario"], row["kill"]) for row in rows if row["tier"] == "prebuilt")
+    wanted = [(each.name, kill) for each in TIERS["prebuilt"] for kill in each.kills]
+    assert done == sorted(wanted)
+    assert len(done) == 180
 
 
 def test_every_fail_point_is_killed_at() -> None:
