@@ -24,6 +24,7 @@ STAGES = (
     "register.after_ledger",
 )  # fmt: skip
 STORE = ("register.before_store",)
+GRAM = ("crossfit.after_gram_partials", "crossfit.after_gram_layouts")
 PLAN = ("backfill.before_plan", "backfill.after_plan")
 EFFECT = "irm.ate.coupon.spend"
 GATES = 'publish: {gates: {"*": {drift.p_value: ">= 0.001", overlap.ess_share: ">= 0.3"}}}\n'
@@ -126,6 +127,21 @@ def _with_store(home: Path) -> None:
         pass
 
 
+def _gram_featured(home: Path) -> None:
+    """The same study with the learner that commits its partial sums."""
+    _with_store(home)
+    file = Path(_file(home.parent))
+    text = file.read_text()
+    for old, new in (
+        ("{outcome: linear, treatment: linear}", "{outcome: gram, treatment: gram}"),
+        ("  - {method: irm, estimand: ate}\n", ""),
+        (', overlap.ess_share: ">= 0.3"', ""),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
 def _recorded(home: Path) -> None:
     _with_store(home)
     _must(home, *_backfill(home.parent))
@@ -189,8 +205,9 @@ def _with_ray(folder: Path) -> tuple[str, ...]:
 _TWICE = tuple(f"{point}#2" for point in STAGES)
 TIERS = {
     "prebuilt": (
-        Scenario("backfill", _with_store, _backfill, (*PLAN, *STAGES, *_TWICE), 47),
+        Scenario("backfill", _with_store, _backfill, (*PLAN, *STAGES, *_TWICE), 45),
         Scenario("first", _featured, _backfill, STORE, 19),
+        Scenario("gram", _gram_featured, _backfill, GRAM, 0),
         Scenario("refresh", _late_rows, _refresh, (*PLAN, *STAGES), 20),
         Scenario("review", _recorded, _promote, ("review.before_record", "review.after_record"), 5),
         Scenario(

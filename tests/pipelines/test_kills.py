@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import sqlite3
 from collections import Counter
@@ -14,14 +13,12 @@ from typing import Any
 import pytest
 
 from jobs.lake import read_record
-from pipelines import execution
 from tests.kills.scenarios import STAGES, STORE
 from tests.pipelines.command import Ran, causeway_in
 from tests.pipelines.small_study import WINDOW, write_orders, write_study
 
 pytestmark = pytest.mark.engines
 
-JOBS = Path(__file__).parents[2] / "jobs"
 TABLES = ("effects", "checks", "stages", "cells", "moments", "tallies", "scores")
 QUICK = ("crossfit.after_cells",)
 POINTS = ("features.before_ledger", *STORE, *STAGES)
@@ -107,18 +104,3 @@ def test_a_kill_there_and_a_run_again_give_the_same(base: Base, point: str) -> N
     rows = read_record(f"{home}/record", "effects").to_pylist()
     assert max(Counter((row["run_key"], row["effect_id"]) for row in rows).values()) == 1
     shutil.rmtree(home)
-
-
-def test_every_commit_boundary_of_the_stages_is_killed_at() -> None:
-    found = {
-        re.sub(r"\{\w+\}", "*", point)
-        for file in JOBS.rglob("*.py")
-        for point in re.findall(r'\breach\(f?"([^"]+)"\)', file.read_text())
-    }
-    assert len(found) > 10, "the pattern no longer finds the points"
-    for point in found:
-        if (
-            point.partition(".")[0] in execution.STAGES
-        ):  # the demo's lake and reviews have their own tests
-            pattern = re.escape(point).replace(r"\*", r"\w+")
-            assert any(re.fullmatch(pattern, each) for each in POINTS), f"{point} has no test"
