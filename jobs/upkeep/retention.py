@@ -8,6 +8,7 @@ of an early release names its sources without their ids) holds in every table of
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -151,7 +152,23 @@ def maintain(
         wanted = compact or (compact_lake and name.startswith("lake/"))
         done.append(_upkeep(profile, name, path, keep, compact=wanted, dry_run=dry_run))
     progress("maintain", len(tables), len(tables))
-    return done + list(_foreign(profile, known))
+    return [*done, *_foreign(profile, known), *_scratch(profile, dry_run=dry_run)]
+
+
+def _scratch(profile: Profile, *, dry_run: bool) -> Iterator[Kept]:
+    """Folders that a killed `reproduce` left; one that is younger than a day may be at work."""
+    begun = (datetime.now(UTC) - timedelta(days=1)).timestamp()
+    folders = [
+        each
+        for each in sorted((profile.home / "tmp").glob("reproduce-*"))
+        if each.is_dir() and each.stat().st_mtime < begun
+    ]
+    for each in folders:
+        files = sum(1 for path in each.rglob("*") if path.is_file())
+        if not dry_run:
+            shutil.rmtree(each)
+        left = files if dry_run else 0
+        yield Kept(f"tmp/{each.name}", files_before=files, files_after=left, removed=files)
 
 
 def _own(profile: Profile, known: Pins) -> Iterator[tuple[str, str, set[int], bool]]:
