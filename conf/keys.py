@@ -19,6 +19,7 @@ from typing import Any
 
 from conf.gates import thresholds
 from conf.plan import (
+    cate_specs,
     correction_tables,
     effect_specs,
     feature_columns,
@@ -159,7 +160,7 @@ def crossfit_inputs(
     """What enters `crossfit_key`, by name."""
     gram = {} if gram_learner(study) is None else {"gram": [GRAM_NUMERICS, layout]}
     effects = sorted((_effect(spec) for spec in effect_specs(study)), key=_effect_order)
-    shared = _corrections(study, calibrations or {}) | gram
+    shared = _corrections(study, calibrations or {}) | gram | _conditional(study)
     return shared | {
         "features": features_digest,
         "effects": [effect | {"by": sorted(effect["by"])} for effect in effects],
@@ -171,17 +172,28 @@ def crossfit_inputs(
     }
 
 
+def _conditional(study: Study) -> dict[str, Any]:
+    """Conditional effects: nothing in a study without them, so that its key stays."""
+    found = [
+        asdict(each) | {"interactive": _effect(each.interactive), "partial": _effect(each.partial)}
+        for each in cate_specs(study)
+    ]
+    return {"cate": found} if found else {}
+
+
 def named_libraries(study: Study) -> dict[str, str]:
     """Distributions that bring the study's learners named by path, and their versions.
 
     Those that enter every key anyway are left out.
     """
+    finals = [each.final["learner"] for each in cate_specs(study)]
     specs = [
         name
         for each in effect_specs(study)
         for name in (each.outcome_learner["learner"], each.treatment_learner["learner"])
         if is_named(name)
     ]
+    specs += [name for name in finals if is_named(name)]
     found = {_distribution(name) for name in specs} - {*_CROSSFIT_LIBRARIES}
     return _versions(tuple(sorted(found)))
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from conf.study import CalibrationTable, Effect, Nuisances, Outcome, Study, TrainingTable
 from estimators.catalog import METHODS, corrections_of, learner_of
-from estimators.effects import EffectSpec, Spec, arms_asked
+from estimators.effects import CateSpec, EffectSpec, Spec, arms_asked
 
 
 def effect_specs(study: Study) -> tuple[EffectSpec, ...]:
@@ -43,6 +43,27 @@ def _specs(study: Study, effect: Effect) -> Iterator[EffectSpec]:
             )
             for arm, control in arms_asked(estimand, treated.arms, treated.control):
                 yield from _corrected(replace(spec, arm=arm, control=control), measured)
+
+
+def cate_specs(study: Study) -> tuple[CateSpec, ...]:
+    """Conditional effects that a study asks for, with the effects whose nuisances they use."""
+    asked = study.cate
+    if asked is None:
+        return ()
+    found = []
+    for treatment, treated in study.treatments.items():
+        for outcome, measured in study.outcomes.items():
+            fits = treated.kind == "binary" and measured.predicted is None
+            named = asked.treatment in (None, treatment) and asked.outcome in (None, outcome)
+            if not (fits and named):
+                continue
+            same = {"treatment": treatment, "outcome": outcome}
+            irm, plr = (
+                next(_specs(study, Effect.model_validate({"method": method} | same)))
+                for method in ("irm", "plr")
+            )
+            found.append(CateSpec(tuple(asked.learners), asked.final.resolved(), irm, plr))
+    return tuple(found)
 
 
 def instrument_of(study: Study, effect: Effect) -> str | None:

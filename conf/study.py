@@ -8,9 +8,11 @@ from typing import Annotated, Any, Literal, cast
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from estimators.catalog import (
+    META_LEARNERS,
     OVERLAP_CLIP,
     TRAINING,
     Kind,
+    MetaLearner,
     Parameter,
     TreatmentKind,
     is_named,
@@ -275,6 +277,17 @@ class Schedule(Section):
 ALL_CHECKS = ("overlap", "balance", "attrition", "missingness", "nuisance_quality", "variation")
 
 
+class Cate(Section):
+    """Conditional effects of every unit, out of fold, from meta-learners on shared nuisances."""
+
+    learners: list[MetaLearner] = Field(default_factory=lambda: list(META_LEARNERS), min_length=1)
+    final: LearnerSpec = Field(
+        LearnerSpec(learner="xgboost"), description="Learner of the second stages."
+    )
+    treatment: Name | None = Field(None, description="Omitted: every binary treatment.")
+    outcome: Name | None = Field(None, description="Omitted: every outcome that is observed.")
+
+
 class Study(Section):
     """One study file."""
 
@@ -291,6 +304,7 @@ class Study(Section):
     folds: Folds = Folds(k=5, repetitions=1, salt="")
     nuisances: Nuisances = Nuisances()
     effects: list[Effect] = Field(min_length=1)
+    cate: Cate | None = Field(None, description="Conditional effects by unit; omitted: none.")
     inference: Inference = Inference(level=0.95)
     checks: list[CheckSpec] = Field(
         default_factory=lambda: [CheckSpec(name=name) for name in ALL_CHECKS]

@@ -353,6 +353,10 @@ CORRECTIONS: dict[str, str] = {
 POWERED = ("irm",)
 """Methods that `ppi` goes with: it needs the arms' means."""
 
+MetaLearner = Literal["s", "t", "x", "r", "dr"]
+META_LEARNERS: tuple[MetaLearner, ...] = ("s", "t", "x", "r", "dr")
+"""Learners of conditional effects: see `estimators.meta`."""
+
 REVIEW_CHECKS: dict[str, Check] = {
     "drift": Check(
         "does the effect differ from the champion's?",

@@ -140,6 +140,30 @@ def arms_asked(
     return tuple((arm, control) for arm in arms if arm != control)
 
 
+@dataclass(frozen=True, slots=True)
+class CateSpec:
+    """Conditional effects of one binary treatment on one outcome.
+
+    Attributes
+    ----------
+    learners
+        Meta-learners: ``s, t, x, r, dr``.
+    final
+        The resolved learner of their second stages.
+    interactive, partial
+        The effects whose nuisances they stand on: (g0, g1, m) and (l, m).
+    """
+
+    learners: tuple[str, ...]
+    final: Spec
+    interactive: EffectSpec
+    partial: EffectSpec
+
+    def effect_id(self, learner: str) -> str:
+        """The record's name: ``cate.dr.rain.dep_delay``."""
+        return f"cate.{learner}.{self.interactive.treatment}.{self.interactive.outcome}"
+
+
 def model_name(method: str, correction: str | None) -> str:
     """The record's `method` of an effect: the method, with its correction as suffix."""
     return method if correction in (None, "none") else f"{method}+{correction}"

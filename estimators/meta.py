@@ -31,7 +31,6 @@ from estimators.scores import irm_ate
 
 Doubles = NDArray[np.float64]
 
-LEARNERS: tuple[str, ...] = ("s", "t", "x", "r", "dr")
 _SMALLEST = 1e-5
 """Residuals of the treatment are kept this far from zero, as in EconML; their weight is zero."""
 

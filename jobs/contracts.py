@@ -47,6 +47,11 @@ SCORES = _schema(
     psi_a=_D, psi_b=_D,
 )  # fmt: skip
 
+CATE = _schema(
+    crossfit_key=_S, effect_id=_S, learner=_S, rep=_I, fold=_I, unit_id=_S, cluster_id_=_S, tau=_D,
+)  # fmt: skip
+"""Conditional effects by unit, out of fold; there where the study asks for them."""
+
 CELLS = _schema(
     crossfit_key=_S, rep=_I, fold=_I, cell=_S, group_by_=_S, group_value_=_S,
     effects=pa.list_(_S), n=pa.list_(_L), w=DOUBLES, a=DOUBLES, b=DOUBLES,
@@ -109,6 +114,7 @@ RECORD: dict[str, pa.Schema] = {
     "effects": EFFECTS,
     "checks": CHECKS,
     "scores": SCORES,
+    "cate": CATE,
     "cells": CELLS,
     "moments": MOMENTS,
     "tallies": TALLIES,

@@ -11,11 +11,13 @@ import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from conf.keys import numerics_label, platform_label
-from conf.plan import effect_specs, gram_learner
+from conf.plan import cate_specs, effect_specs, gram_learner
 from conf.profile import Profile
+from estimators.conditional import CatePlan, Conditional, conditional, joined, plan_cate
 from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
 from estimators.debias.choice import choose, likeness
 from estimators.errors import NotEstimableError, Where
+from estimators.meta import Final
 from jobs import ledger
 from jobs.crossfit_key import crossfit_key_of
 from jobs.failpoints import reach
@@ -25,7 +27,7 @@ from jobs.lake import append_once, open_table, record_path
 from jobs.ledger import Progress, Stage, silent
 from jobs.predicted.calibrations import read_predicted
 from jobs.resolve import Resolved
-from jobs.sums import cells_table, moments_table, scores_table, tallies_table
+from jobs.sums import cate_table, cells_table, moments_table, scores_table, tallies_table
 from jobs.unit_table import UnitTable, read_units
 
 
@@ -92,10 +94,13 @@ def _by_rows(resolved: Resolved, features: Stage, profile: Profile, progress: Pr
     work = plan(table.units, effects, corrections)
     if not work.effects:
         return Computed(key, {}, {"failed": dict(work.failed)})
-    sums = _fit(table, work, study.folds.salt, profile, progress)
+    added = plan_cate(table.units, cate_specs(study))
+    sums, tau = _fit(table, work, added, study.folds.salt, profile=profile, progress=progress)
     if facts:
         facts["likeness"] = likeness(units, work.effects, sums[0], corrections)
     tables = _tables(key, table, sums, profile)
+    if tau:
+        tables = {"cate": cate_table(key, table, tau)} | tables
     detail = {
         "features": features.key,
         "failed": dict(work.failed),
@@ -106,6 +111,8 @@ def _by_rows(resolved: Resolved, features: Stage, profile: Profile, progress: Pr
         "reps": int(table.units.fold.shape[1]),
         "unit_scores": "scores" in tables,
     }
+    if added.failed:
+        detail["cate_failed"] = dict(added.failed)
     return Computed(key, tables, detail | ({"corrections": facts} if facts else {}))
 
 
@@ -123,9 +130,15 @@ def _nothing_estimable(resolved: Resolved, failed: Mapping[str, str]) -> NotEsti
 
 
 def _fit(
-    table: UnitTable, work: Plan, salt: str, profile: Profile, progress: Progress
-) -> list[Sums]:
-    todo = tasks(table.units, work, workers(profile))
+    table: UnitTable,
+    work: Plan,
+    added: CatePlan,
+    salt: str,
+    *,
+    profile: Profile,
+    progress: Progress,
+) -> tuple[list[Sums], list[Conditional]]:
+    todo = tasks(table.units, joined(work, added), workers(profile))
     finished = 0
 
     def fitted(task: Task) -> None:
@@ -134,11 +147,15 @@ def _fit(
         progress("crossfit", finished, len(todo), f"repetition {task.rep}, fold {task.fold}")
 
     progress("crossfit", 0, len(todo), "nuisances")
-    sums = []
+    sums: list[Sums] = []
+    tau: list[Conditional] = []
+    final = Final({}, salt, device=profile.device)
     for results in fits(table.units, todo, salt, profile, fitted):
-        predictions = place(table.units, results)
-        sums.append(summarise(table.units, work, results[0][0].rep, predictions))
-    return sums
+        predictions, rep = place(table.units, results), results[0][0].rep
+        sums.append(summarise(table.units, work, rep, predictions))
+        # Here whatever the engine: second stages are few, and their bytes are then the same.
+        tau += conditional(table.units, added, rep, predictions, final)
+    return sums, tau
 
 
 def _tables(
@@ -156,7 +173,7 @@ def _tables(
 def _digest(tables: Mapping[str, pa.Table]) -> str:
     """Digest of the sums' bytes, in the order they were made."""
     digest = hashlib.sha256()
-    for name in ("cells", "moments", "tallies"):
+    for name in ("cells", "moments", "tallies", *(["cate"] if "cate" in tables else [])):
         rows = tables[name].drop_columns(["crossfit_key"]).combine_chunks()
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:

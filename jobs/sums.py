@@ -11,12 +11,13 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from estimators.cells import CellSums, Moment
+from estimators.conditional import Conditional
 from estimators.crossfit import Sums
 from estimators.debias.in_scores import CalibrationSums
 from estimators.inference import FamilySums
 from estimators.tallies import Tallies, Tally
 from estimators.units import Units
-from jobs.contracts import CELLS, DOUBLES, MOMENTS, SCORES, TALLIES
+from jobs.contracts import CATE, CELLS, DOUBLES, MOMENTS, SCORES, TALLIES
 from jobs.lake import read_record
 from jobs.unit_table import UnitTable
 
@@ -141,6 +142,27 @@ def scores_table(key: str, table: UnitTable, sums: Sequence[Sums]) -> pa.Table:
                 pa.array(score.psi_b[rows]),
             ]
             parts.append(pa.table(columns, names=SCORES.names))
+    return pa.concat_tables(parts)
+
+
+def cate_table(key: str, table: UnitTable, found: Sequence[Conditional]) -> pa.Table:
+    """The rows of ``cate``: tau of every unit, learner and repetition."""
+    parts = []
+    for each in found:
+        rows = np.flatnonzero(each.rows)
+        taken, n = pa.array(rows), len(rows)
+        cluster = table.cluster_id
+        columns = [
+            _constant(key, n, pa.string()),
+            _constant(each.effect_id, n, pa.string()),
+            _constant(each.learner, n, pa.string()),
+            _constant(each.rep, n, pa.int32()),
+            pa.array(table.units.fold[rows, each.rep], pa.int32()),
+            table.unit_id.take(taken),
+            _constant(None, n, pa.string()) if cluster is None else cluster.take(taken),
+            pa.array(each.tau[rows]),
+        ]
+        parts.append(pa.table(columns, names=CATE.names))
     return pa.concat_tables(parts)
 
 

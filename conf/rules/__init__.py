@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from conf.rules.cate import cate_faults
 from conf.rules.checks import check_faults, gate_faults
 from conf.rules.columns import column_faults, leak_faults, name_faults
 from conf.rules.effects import effect_faults
@@ -32,6 +33,7 @@ RULES: tuple[Rule, ...] = (
     engine_faults,
     effect_faults,
     predicted_faults,
+    cate_faults,
     check_faults,
     gate_faults,
 )

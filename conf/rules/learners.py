@@ -16,13 +16,15 @@ from estimators.errors import Fault
 
 
 def learner_faults(parts: Parts) -> Iterator[Fault]:
-    """Faults of the study's nuisances and of each effect's own."""
+    """Faults of the study's nuisances, of each effect's own, and of second stages."""
     sections: list[Place] = [("nuisances",)]
     sections += [("effects", i, "nuisances") for i, _ in enumerate(parts.doc.items("effects"))]
     for section in sections:
         for target in ("outcome", "treatment"):
             if target in parts.doc.mapping(*section):
                 yield from _learner(parts, (*section, target))
+    if "final" in parts.doc.mapping("cate"):
+        yield from _learner(parts, ("cate", "final"))
 
 
 def _learner(parts: Parts, place: Place) -> Iterator[Fault]:

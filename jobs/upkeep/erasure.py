@@ -139,7 +139,7 @@ def erase_rows(profile: Profile, table: str, condition: str, order: Order) -> li
 def erase_ids(
     profile: Profile, study: str, column: str, ids: Sequence[str], order: Order
 ) -> list[Erased]:
-    """Erase units or clusters from what a study's runs left behind: features, scores and cells.
+    """Erase units or clusters from what a study's runs left behind: features, scores, cells.
 
     A cell that is named by an erased id keeps its sums under a meaningless name, so that recorded
     effects can still be compared.
@@ -163,7 +163,7 @@ def erase_ids(
             ["key"],
         ).to_pylist()
     }
-    for table, named in (("scores", column), ("cells", "cell")):
+    for table, named in (("scores", column), ("cate", column), ("cells", "cell")):
         path = record_path(profile.record_root, table)
         if exists(path) and keys:
             mine = _of_keys(ids_in(named, ids), keys)

@@ -13,9 +13,10 @@ from econml.metalearners import SLearner, TLearner, XLearner
 from sklearn.base import BaseEstimator
 from sklearn.linear_model import LinearRegression
 
+from estimators.catalog import META_LEARNERS as LEARNERS
 from estimators.crossfit import fit, place, plan, tasks
 from estimators.effects import Spec
-from estimators.meta import LEARNERS, CateData, Final, calibration, cate, second_stages
+from estimators.meta import CateData, Final, calibration, cate, second_stages
 from estimators.scores import irm_ate
 from estimators.units import Units
 from jobs.peers.learners import LookedProbability, OurRegressor
