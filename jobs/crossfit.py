@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
@@ -175,11 +177,23 @@ def _digest(tables: Mapping[str, pa.Table]) -> str:
     digest = hashlib.sha256()
     for name in ("cells", "moments", "tallies", *(["cate"] if "cate" in tables else [])):
         rows = tables[name].drop_columns(["crossfit_key"]).combine_chunks()
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
+        with pa.ipc.new_stream(_Hashed(digest), rows.schema) as writer:
             writer.write_table(rows)
-        digest.update(sink.getvalue())
     return digest.hexdigest()
+
+
+class _Hashed(io.RawIOBase):
+    """A sink that only hashes: the stream of a large table need not lie in memory beside it."""
+
+    def __init__(self, digest: Any) -> None:
+        self.digest = digest
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        return len(data)
 
 
 def _commit(resolved: Resolved, stage: Stage, tables: Mapping[str, pa.Table], root: str) -> Stage:

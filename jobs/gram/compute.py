@@ -150,6 +150,7 @@ def _computed(work: _Work, pinned: Pinned, spilled: Spilled, crew: Workers) -> C
         _sums(work, layout, spilled, crew, fitted, rep=rep, effects=good)
         for rep, fitted in enumerate(fits)
     ]
+    give_back()
     named = _named(work, spilled)
     tables = {
         "moments": moments_table(key, named, sums),

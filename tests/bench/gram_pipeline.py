@@ -17,6 +17,7 @@ import sys
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -28,10 +29,19 @@ from conf.profile import Profile, load_profile
 from conf.windows import parse_span
 from jobs import crossfit, estimate, ledger
 from jobs.estimate import read_effects
+from jobs.gram import compute
 from jobs.lake import open_table
 from jobs.ledger import Stage
 from jobs.resolve import Resolved, resolve
-from tests.bench.gram_world import FOLDS, OUTCOMES, TREATMENTS, Table, bucket_rows, timed
+from tests.bench.gram_world import (
+    FOLDS,
+    OUTCOMES,
+    TREATMENTS,
+    Table,
+    bucket_rows,
+    matrices,
+    timed,
+)
 
 FILE = 1_000_000
 DAYS = 30
@@ -116,10 +126,18 @@ def one(home: Path, workers: int) -> dict[str, float]:
     found, profile, key = window(home, workers)
     built = ledger.find(profile.record_root, "features", key)
     assert built is not None
+    walks: list[float] = []
+    tables = compute.moments_table
+
+    def noted(*given: Any) -> pa.Table:
+        walks.append(_peak())
+        return tables(*given)
+
+    compute.moments_table = noted  # the first of the record's tables: both walks are over
     with timed() as fits:
         stage = crossfit.run(found, built, profile)
     assert stage.status == "computed"
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    peak = _peak()
     with timed() as sums:
         done = estimate.run(found, stage, profile)
     rows = read_effects(profile.record_root, done.key)
@@ -128,7 +146,8 @@ def one(home: Path, workers: int) -> dict[str, float]:
     detail, table = stage.detail or {}, Path(profile.record_root, "gram_partials")
     return {
         "peak": peak,
-        "peak_with_estimate": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "peak_of_walks": walks[0],
+        "peak_with_estimate": _peak(),
         "crossfit_wall": fits.wall,
         "crossfit_cpu": fits.cpu,
         "estimate_wall": sums.wall,
@@ -139,6 +158,11 @@ def one(home: Path, workers: int) -> dict[str, float]:
         "blocks": detail["gram"]["blocks"],
         "partials": sum(each.stat().st_size for each in table.glob("*.parquet")) / 1e6,
     }
+
+
+def _peak() -> float:
+    """Largest resident set of this process so far, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
 
 
 def alone(home: Path, workers: int) -> dict[str, float]:
@@ -158,6 +182,9 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
         first.update({} if first else found)
         rows = int(found["rows"])
         note = f"{options.workers} threads, {found['blocks']:.0f} blocks"
+        table.add("peak_memory_of_both_walks", rows, found["peak_of_walks"], "MiB", "before tables")
+        growth = found["peak_of_walks"] / first["peak_of_walks"]
+        table.add("peak_memory_of_both_walks_over_first", rows, growth, "x")
         table.add("peak_memory", rows, found["peak"], "MiB", note)
         table.add("peak_memory_with_estimate", rows, found["peak_with_estimate"], "MiB", note)
         table.add("peak_memory_over_first", rows, found["peak"] / first["peak"], "x")
@@ -167,6 +194,8 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
         table.add("crossfit_cpu_over_linear", rows, growth, "x", "1 is linear from the first")
         table.add("partials_on_disk", rows, found["partials"], "MB")
         table.add("largest_error_over_se", rows, found["near"], "se", "all effects, known truth")
+        if options.peer_rows:
+            peer(table, rows, found["crossfit_cpu"] + found["estimate_cpu"], options)
         if n <= options.reuse_up_to:
             commit(home, n, range(DAYS))
             again = alone(home, options.workers)
@@ -182,6 +211,19 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
         shutil.rmtree(home, ignore_errors=True)
 
 
+def peer(table: Table, rows: int, own: float, options: argparse.Namespace) -> None:
+    """One pair in EconML, with the same learner class; the loop over all pairs is extrapolated."""
+    from tests.bench.gram_many_effects import PAIRS, econml_fit  # its memory is not ours
+
+    batch = bucket_rows(options.peer_rows, 0, 0)
+    x, d, y = matrices(batch)
+    timing, _ = econml_fit(x, d[:, 0], y[:, 0], options.segments)
+    table.add("econml_one_pair_cpu", options.peer_rows, timing.cpu, "s", "one BLAS thread")
+    ratio = PAIRS * timing.cpu * rows / options.peer_rows / own
+    note = f"crossfit and estimate stage; one pair at {options.peer_rows} rows, extrapolated"
+    table.add("speedup_over_looped_econml_cpu", rows, ratio, "x", note)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 3_000_000, 10_000_000])
@@ -189,6 +231,7 @@ def main() -> None:
     parser.add_argument("--segments", type=int, default=2)
     parser.add_argument("--slice-days", type=int, default=1)
     parser.add_argument("--reuse-up-to", type=int, default=1_000_000)
+    parser.add_argument("--peer-rows", type=int, default=0)
     parser.add_argument("--scratch", default=None)
     parser.add_argument("--out", default="gram_pipeline.csv")
     parser.add_argument("--alone", default="")
@@ -203,7 +246,8 @@ def main() -> None:
         table.write(
             options.out,
             f"python -m tests.bench.gram_pipeline --rows {sizes} --segments {options.segments} "
-            f"--slice-days {options.slice_days}",
+            f"--slice-days {options.slice_days} --reuse-up-to {options.reuse_up_to} "
+            f"--peer-rows {options.peer_rows}",
         )
 
 
