@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -87,19 +86,13 @@ def test_a_byte_order_mark_is_no_fault(tmp_path, small):
     assert load_study(str(path)).study.study == "shops"
 
 
-def test_validation_imports_nothing_heavy_and_is_quick():
+def test_validation_imports_nothing_heavy():
     code = f"""
-import json, sys, time
-began = time.perf_counter()
+import json, sys
 import conf.load, conf.keys
 conf.load.load_study("rain_delays")
-seconds = time.perf_counter() - began
-print(json.dumps([[name for name in {HEAVY!r} if name in sys.modules], seconds]))
+print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))
 """
     root = Path(__file__).parents[2]
-    began = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, check=True)
-    heavy, seconds = json.loads(done.stdout)
-    assert heavy == []
-    assert seconds < 5  # about 0.6 s on an idle machine; a heavy engine would add seconds
-    assert time.perf_counter() - began < 10
+    assert json.loads(done.stdout) == []

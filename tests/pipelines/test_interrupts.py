@@ -96,16 +96,13 @@ def test_an_interrupted_run_is_130_and_goes_on_later(
     process = start(home, study, tmp_path / "log", prefect_server, on_sigint)
     started.append(process)
     await_line(tmp_path / "log", when, process)
-    began = time.monotonic()
     os.kill(process.pid, how)
     out, _ = process.communicate(timeout=60)
-    seconds = time.monotonic() - began
     said = (tmp_path / "log").read_text()
     assert process.returncode == 130, said
     found = Ran(process.returncode, out, said).object
     assert (found["status"], found["error"]["code"]) == ("failed", "interrupted")
     assert "Traceback" not in said
-    assert seconds < 30, "it waited for the stage"
     time.sleep(1)
     assert session_members(process.pid) == [], "engines stayed behind"
     again = causeway_in(tmp_path, home, PREFECT_API_URL=prefect_server)(
