@@ -21,7 +21,12 @@ from pipelines.ports import HOST, claim
 _SECONDS_TO_START = 120
 _SECONDS_TO_STOP = 10
 _MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-_PREFECT = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1"}
+_PREFECT = {
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # Runs older than 90 days go, with their logs and artifacts; by default only events do.
+    "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "true",
+}
 
 
 def serve(profile: Profile, *, port: int, prefect: bool, prefect_port: int) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from jobs.lake import read_record
+from tests.jobs import prebuilt
 from tests.pipelines.command import COMMAND, Ran, causeway_in, clean_environment
 from tests.pipelines.small_study import WINDOW, write_orders, write_study
 
@@ -136,3 +137,41 @@ def test_two_runs_at_once_compute_once(
     assert sorted(row["stage"] for row in stages) == [
         "crossfit", "estimate", "features", "register",
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_interrupted_backfill_is_130_and_keeps_the_windows_that_are_done(
+    tmp_path: Path, started: list[subprocess.Popen[str]]
+) -> None:
+    home, months = tmp_path / "home", prebuilt.MONTHS[:2]
+    prebuilt.write_lake(home, months)
+    study = prebuilt.write_study(tmp_path)
+    prebuilt.prebuild(study, months, prebuilt.place(home))
+    command = ("backfill", str(study), "--from", months[0], "--to", months[1], "--json")
+    with (tmp_path / "log").open("w") as errors:
+        process = subprocess.Popen(
+            [str(COMMAND), *command],
+            env=clean_environment(home),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+        )
+    started.append(process)
+    await_line(tmp_path / "log", "register 1/2", process)
+    os.kill(process.pid, signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    said = (tmp_path / "log").read_text()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    found = Ran(process.returncode, out, said).object
+    assert found["error"]["code"] == "interrupted"
+    again = causeway_in(tmp_path, home)(*command)
+    assert again.code == 0, again.err
+    assert {each["status"] for each in again.object["windows"]} <= {"computed", "already_recorded"}
+    assert again.object["windows"][0]["status"] == "already_recorded"
+    rows = read_record(f"{home}/record", "stages").to_pylist()
+    assert Counter(row["stage"] for row in rows) == dict.fromkeys(
+        ("features", "crossfit", "estimate", "register"), 2
+    )
