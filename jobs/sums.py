@@ -4,22 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
 from estimators.cells import CellSums, Moment
-from estimators.conditional import Conditional
-from estimators.crossfit import Sums
-from estimators.debias.in_scores import CalibrationSums
 from estimators.inference import FamilySums
 from estimators.tallies import Tallies, Tally
 from estimators.units import Units
 from jobs.contracts import CATE, CELLS, DOUBLES, MOMENTS, SCORES, TALLIES
 from jobs.lake import read_record
 from jobs.unit_table import UnitTable
+
+if TYPE_CHECKING:  # whoever only reads sums needs no learner
+    from estimators.conditional import Conditional
+    from estimators.crossfit import Sums
+    from estimators.debias.in_scores import CalibrationSums
 
 
 def _constant(value: Any, n: int, kind: pa.DataType) -> pa.Array:
