@@ -1,4 +1,4 @@
-"""Conditional effects in a study: committed beside the sums, the same bytes on any engine."""
+"""Conditional effects in a study: committed beside the sums, under the same key and digest."""
 
 from __future__ import annotations
 
@@ -82,18 +82,6 @@ def test_the_digest_holds_tau_and_repeats(home: Path) -> None:
     found = prebuilt.resolved(file, MONTH, place)
     again = crossfit.run(found, built, place, recompute=True)
     assert (again.key, again.digest) == (done.key, done.digest)
-
-
-@pytest.mark.engines
-@pytest.mark.slow
-def test_inline_and_ray_give_the_same_bytes(home: Path) -> None:
-    place, file = prebuilt.place(home), prebuilt.write_study(home, STUDY)
-    prebuilt.record(file, MONTH, place)
-    (built,) = (each for each in ledgers(place.record_root) if each.name == "features")
-    (done,) = (each for each in ledgers(place.record_root) if each.name == "crossfit")
-    ray = place.model_copy(update={"ray": place.ray.model_copy(update={"inline_below": 0})})
-    again = crossfit.run(prebuilt.resolved(file, MONTH, ray), built, ray, recompute=True)
-    assert again.digest == done.digest
 
 
 def test_the_mean_of_the_dr_learner_is_the_average_effect(home: Path) -> None:
