@@ -294,6 +294,8 @@ def ray_cluster(profile: Profile) -> Iterator[None]:
 def _settle_ray(*, local: bool) -> None:
     """Say what Ray would otherwise decide by itself, before it is imported."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    # Ray's own default, 15, leaves the fits what other work of a shared machine does not want.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     if local:  # with the mode unset Ray writes a token file into the user's home directory
         os.environ["RAY_AUTH_MODE"] = "disabled"
     else:
