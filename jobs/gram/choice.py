@@ -18,8 +18,8 @@ from jobs.gram.reading import batches
 from jobs.gram.spill import bucketed
 from jobs.ledger import Stage
 
-ROWS_A_BUCKET = 50_000
-"""Rows of a block are at most these where the layout is pinned: 30 MB at 75 columns."""
+ROWS_A_BUCKET = 20_000
+"""Rows of a block are at most these where the layout is pinned: memory follows blocks, not rows."""
 ROWS_A_SLICE = 20_000
 """Slices are the shortest that hold so many rows on average."""
 _DAYS = (1, 7, 28, 364)
