@@ -1,4 +1,4 @@
-"""What fails outside: MLflow, the disk, the clock, a worker, Spark. Then it is mended, and run."""
+"""What fails outside: MLflow, the disk, the clock, Spark. Then it is mended, and run."""
 
 from __future__ import annotations
 
@@ -225,30 +225,6 @@ def with_a_kill(home: Path, victim: str, stage: str, *arguments: str) -> list[An
     found = json.loads(ran.stdout.splitlines()[-1])
     assert isinstance(found, list)
     return found
-
-
-def test_a_ray_worker_killed_in_a_fit_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = prebuilt.STUDY.replace(
-        "nuisances: {outcome: linear, treatment: linear}",
-        "nuisances: {outcome: {learner: xgboost, n_estimators: 3000}, treatment: linear}",
-    )
-    found = {}
-    for name, below in (("inline", 50_000), ("ray", 0)):
-        folder = tmp_path / name
-        home = folder / "home"
-        prebuilt.write_lake(home, (FIRST,))
-        study = prebuilt.write_study(folder, text)
-        prebuilt.prebuild(study, (FIRST,), prebuilt.place(home))
-        profile = folder / "profile.yaml"
-        profile.write_text(f"ray: {{num_cpus: 2, inline_below: {below}}}\n")
-        victim = "ray::one" if name == "ray" else "nobody"
-        found[name] = with_a_kill(home, victim, "crossfit", str(study), FIRST, str(profile))
-    assert found["inline"][0] == 0
-    assert found["ray"][0] >= 1, "no worker was there to kill"
-    assert found["ray"][1:] == found["inline"][1:]
-    assert found["ray"][2] == ""
 
 
 def test_sparks_virtual_machine_is_killed_and_started_once_more(tmp_path: Path) -> None:
