@@ -71,8 +71,6 @@ class Profile(Section):
     device: Literal["cpu", "cuda"] = "cpu"
     mlflow_uri: str = "sqlite:///{home}/mlflow/mlflow.db"
     scores_max_rows: int = Field(1_000_000, ge=0)
-    cells_max: int = Field(1_000_000, ge=1, description="Clusters above which cells are buckets.")
-    units_as_cells_max: int = Field(20_000, ge=0)
     retention: Retention = Retention(days=30, small_files=20)
 
     @property

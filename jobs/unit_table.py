@@ -22,6 +22,10 @@ from jobs.lake import read
 from jobs.ledger import Stage
 
 BUCKETS = 4096
+CELLS_MAX = 1_000_000
+"""Clusters above which cells are hash buckets of them. No setting: it shows in the last digits."""
+UNITS_AS_CELLS_MAX = 20_000
+"""The same for units, where there is no cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +77,7 @@ def read_units(
     )
     table = table.take(pc.sort_indices(table["unit_id"]))
     clusters = table["cluster_id"] if table["cluster_id"].null_count < len(table) else None
-    cell, names, bucketed = _cells(table["unit_id"], clusters, profile)
+    cell, names, bucketed = _cells(table["unit_id"], clusters)
     cluster = None if clusters is None else codes_of(clusters)
     units = Units(
         _design(table, covariates, effects),
@@ -158,19 +162,23 @@ def codes_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
 
 
 def _cells(
-    unit_id: pa.ChunkedArray, clusters: pa.ChunkedArray | None, profile: Profile
+    unit_id: pa.ChunkedArray, clusters: pa.ChunkedArray | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...], bool]:
     """Cells: clusters (or units) while they are few, else hash buckets of them.
 
     A cell's id depends on the cluster's id alone, so windows that share clusters share cells.
     """
     owner = unit_id if clusters is None else clusters
-    limit = profile.units_as_cells_max if clusters is None else profile.cells_max
     codes, labels = codes_of(owner)
-    if len(labels) <= limit:
+    if not in_buckets(len(labels), clustered=clusters is not None):
         return codes, tuple(labels), False
     bucket = np.array([_bucket(label) for label in labels], dtype=np.int64)
     return bucket[codes], tuple(f"bucket:{i:04d}" for i in range(BUCKETS)), True
+
+
+def in_buckets(owners: int, *, clustered: bool) -> bool:
+    """Whether cells are hash buckets, since so many clusters (or units) would be too many."""
+    return owners > (CELLS_MAX if clustered else UNITS_AS_CELLS_MAX)
 
 
 def bucket_name(label: str) -> str:

@@ -41,7 +41,7 @@ def _slice_days(features: Stage, frame: Frame, profile: Profile, span: float) ->
 
     (Second moments of clusters need each cluster whole: all slices of a bucket in one task.)
     """
-    if span <= 0.0 or (frame.clustered and bucketed(frame, features, profile)):
+    if span <= 0.0 or (frame.clustered and bucketed(frame, features)):
         return 0
     return next((days for days in _DAYS if features.rows * days / span >= ROWS_A_SLICE), 0)
 

@@ -201,7 +201,7 @@ def _sums(
     if rep == 0:
         covariates = (*frame.numbers, *frame.categories) if frame.binary else ()
         pairs = PairShape(layout.treatments, layout.outcomes, covariates, frame.binary)
-    clustered = frame.clustered and bucketed(frame, work.features, work.profile)
+    clustered = frame.clustered and bucketed(frame, work.features)
     folds = second_pass(
         layout, spilled.file, spilled.blocks, crew, fitted,
         rep=rep, what=Recording(frame.group_names, clustered, pairs), progress=work.progress,
@@ -234,7 +234,7 @@ def _named(work: _Work, spilled: Spilled) -> Units:
         cells=spilled.cells[0],
         cluster=None,
         clusters=None,
-        bucketed=bucketed(work.frame, work.features, work.profile),
+        bucketed=bucketed(work.frame, work.features),
         groups={name: Groups(none, labels) for name, (labels, _) in spilled.groups.items()},
     )
 

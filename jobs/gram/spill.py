@@ -25,7 +25,7 @@ from jobs.gram.frame import Frame
 from jobs.gram.labels import Labels, hashes, place
 from jobs.gram.reading import batches
 from jobs.ledger import Progress, Stage
-from jobs.unit_table import BUCKETS
+from jobs.unit_table import BUCKETS, in_buckets
 
 Doubles = NDArray[np.float64]
 
@@ -109,7 +109,7 @@ class _Walk:
         self.categories = {name: Labels() for name in frame.categories}
         self.groups = {name: Labels() for name in frame.group_names}
         self.cells = Labels()
-        self.bucketed = bucketed(frame, features, profile)
+        self.bucketed = bucketed(frame, features)
         self.contents = Contents()
         self.census: Census | None = None
         self.sample: Rows | None = None
@@ -212,10 +212,9 @@ class _Walk:
         self.sample = smallest(kept)
 
 
-def bucketed(frame: Frame, features: Stage, profile: Profile) -> bool:
+def bucketed(frame: Frame, features: Stage) -> bool:
     """Whether cells are hash buckets of clusters (of units), which are too many."""
-    limit = profile.cells_max if frame.clustered else profile.units_as_cells_max
-    return int((features.detail or {})["clusters"]) > limit
+    return in_buckets(int((features.detail or {})["clusters"]), clustered=frame.clustered)
 
 
 def _sorted(labels: Labels) -> tuple[tuple[str, ...], NDArray[np.int64]]:

@@ -158,7 +158,7 @@ def _units(
 
 
 def bucket(units: Units, buckets: int = 7) -> Units:
-    """The same units with cells that are buckets of the owners, as above ``cells_max``."""
+    """The same units with cells that are buckets of the owners, as above ``CELLS_MAX``."""
     names = tuple(f"bucket:{i:04d}" for i in range(buckets))
     return replace(units, cell=units.cell * 2654435761 % buckets, cells=names, bucketed=True)
 

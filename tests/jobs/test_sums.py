@@ -295,9 +295,10 @@ def test_doubles_stay_doubles_where_a_learner_needs_them(unit_table: UnitTable) 
     assert unit_table.units.design.values.dtype == np.float64
 
 
-def test_many_clusters_become_buckets(tmp_path: Path) -> None:
+def test_many_clusters_become_buckets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A bucket depends on the cluster's id alone: windows that share clusters share cells."""
-    units = read_back(tmp_path, features(), cells_max=10).units
+    monkeypatch.setattr("jobs.unit_table.CELLS_MAX", 10)
+    units = read_back(tmp_path, features()).units
     assert units.bucketed
     assert units.clusters == 20
     assert len(units.cells) == BUCKETS
@@ -308,12 +309,15 @@ def test_many_clusters_become_buckets(tmp_path: Path) -> None:
         assert units.cells[units.cell[i]] == f"bucket:{units.cell[i]:04d}"
 
 
-def test_without_clusters_a_cell_is_a_unit_while_they_are_few(tmp_path: Path) -> None:
+def test_without_clusters_a_cell_is_a_unit_while_they_are_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     few = read_back(tmp_path / "few", features(clustered=False))
     assert few.cluster_id is None
     assert few.units.cluster is None
     assert list(few.units.cells) == few.unit_id.to_pylist()
-    many = read_back(tmp_path / "many", features(clustered=False), units_as_cells_max=50).units
+    monkeypatch.setattr("jobs.unit_table.UNITS_AS_CELLS_MAX", 50)
+    many = read_back(tmp_path / "many", features(clustered=False)).units
     assert many.bucketed
     assert len(many.cells) == BUCKETS
     left, right = (estimates(each, crossfit(each, SPECS)[1]) for each in (few.units, many))

@@ -101,10 +101,14 @@ def close(one: Any, other: Any) -> None:
         "unit buckets",
     ],
 )
-def test_cells_moments_and_tallies(tmp_path: Path, kind: str) -> None:
+def test_cells_moments_and_tallies(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     text = clinic.STUDY if kind in ("clusters", "buckets") else PLAIN
-    limits = {} if kind in ("clusters", "units") else {"cells_max": 50, "units_as_cells_max": 50}
-    profile = clinic.place(tmp_path, **limits)
+    if kind not in ("clusters", "units"):
+        for limit in ("CELLS_MAX", "UNITS_AS_CELLS_MAX"):
+            monkeypatch.setattr(f"jobs.unit_table.{limit}", 50)
+    profile = clinic.place(tmp_path)
     file = clinic.write(tmp_path, clinic.visits(range(2)), text)
     found, built = clinic.prebuild(file, profile)
     stage = crossfit.run(found, built, profile)
