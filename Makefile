@@ -7,6 +7,9 @@ ifdef CAUSEWAY_HOME
 SCRATCH := --basetemp="$(CAUSEWAY_HOME)/tests"
 endif
 
+# Two processes, each with its engines started once: tests/conftest.py shares the tests out.
+IN_TWO := -n 2 --dist loadgroup --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help setup demo ui test test-long test-gpu lint format lock clean
 
@@ -27,11 +30,10 @@ ui: setup ## open MLflow on the record
 	@$(BIN)/causeway ui
 
 test: lint ## what CI runs: lint and the quick tests, under 8 minutes on two cores
-	@$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder \
-	    -m "not slow and not gpu" $(SCRATCH)
+	@$(BIN)/python -m pytest $(IN_TWO) -m "not slow and not gpu" $(SCRATCH)
 
 test-long: setup ## the slow tests: kills, parity, coverage, the whole demo
-	@$(BIN)/python -m pytest -m "slow and not gpu" $(SCRATCH)
+	@$(BIN)/python -m pytest $(IN_TWO) -m "slow and not gpu" $(SCRATCH)
 
 test-gpu: setup ## the tests that need a CUDA device
 	@$(BIN)/python -m pytest -m gpu $(SCRATCH)

@@ -232,7 +232,9 @@ class _Writer:
         drawn = figures.draw(evidence)
         found = artifacts.files(evidence, self.resolved.every, self.estimate.digest) | drawn
         found["report.html"] = report.report(evidence, self.resolved.every, drawn)
-        with tempfile.TemporaryDirectory(prefix="causeway-") as folder:
+        scratch = self.profile.home / "tmp"
+        scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="register-", dir=scratch) as folder:
             for path, content in found.items():
                 file = Path(folder, path)
                 file.parent.mkdir(parents=True, exist_ok=True)

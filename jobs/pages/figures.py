@@ -26,6 +26,8 @@ _ROWS = 44
 _SERIES = len(SERIES)
 _WINDOWS = 120
 _EVER = timedelta(days=36_500)
+_FEWEST_TICKS = 3
+"""With Matplotlib's default of 5 it finds no interval, and warns, for 4 days or for 5 years."""
 
 
 def draw(evidence: Evidence) -> dict[str, bytes]:
@@ -218,7 +220,7 @@ def _timeline_panel(
         if before.numerics != after.numerics:
             axes.axvline(_x(after.start), color=INK, linestyle=":", label="numerics changed")
     zone = ZoneInfo(evidence.study.window.timezone)
-    locator = AutoDateLocator(tz=zone, maxticks=8)
+    locator = AutoDateLocator(tz=zone, minticks=_FEWEST_TICKS, maxticks=8)
     axes.xaxis.set_major_locator(locator)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(locator, tz=zone))
     axes.grid(axis="y")

@@ -156,11 +156,12 @@ def maintain(
 
 
 def _scratch(profile: Profile, *, dry_run: bool) -> Iterator[Kept]:
-    """Folders that a killed `reproduce` left; one that is younger than a day may be at work."""
+    """Folders that a killed process left; one that is younger than a day may be at work."""
     begun = (datetime.now(UTC) - timedelta(days=1)).timestamp()
     folders = [
         each
-        for each in sorted((profile.home / "tmp").glob("reproduce-*"))
+        for each in sorted((profile.home / "tmp").glob("*-*"))
+        if each.name.startswith(("reproduce-", "register-"))
         if each.is_dir() and each.stat().st_mtime < begun
     ]
     for each in folders:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import math
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import pytest
+from matplotlib.dates import AutoDateLocator
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -231,3 +233,10 @@ def test_the_missing_figure_is_in_the_order_of_the_gaps(tmp_path: Path) -> None:
     assert figure is not None
     labels = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert labels == ["pressure", "outcome dep_delay", "wind_speed", "late_7d"]
+
+
+def test_a_timeline_of_any_length_finds_its_ticks() -> None:
+    start = datetime(2024, 1, 1, tzinfo=UTC)
+    for hours in (*range(2, 960, 7), *range(960, 96_000, 997)):
+        locator = AutoDateLocator(tz=UTC, minticks=figures._FEWEST_TICKS, maxticks=8)
+        locator.tick_values(start, start + timedelta(hours=hours))  # a warning is an error
