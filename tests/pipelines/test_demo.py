@@ -43,9 +43,10 @@ def test_the_twin_shrinks_and_its_checks_fail(first: Ran, place: Path) -> None:
     assert first.code == 0
     year = {}
     for row in read_record(f"{place}/home/record", "effects").to_pylist():
-        if row["effect_id"] == "irm.ate.rain.dep_delay" and row["window_end"].year == 2014:
-            year[row["study"]] = row["theta"]
-    assert year["rain_delays_overcontrolled"] < 0.5 * year["rain_delays"]
+        if row["window_end"].year == 2014:
+            year[row["study"], row["effect_id"]] = row["theta"]
+    for effect in ("plr.slope.rain.dep_delay", "irm.att.rain.dep_delay"):
+        assert year["rain_delays_overcontrolled", effect] < 0.5 * year["rain_delays", effect]
     failed = {
         (row["study"], row["check"])
         for row in read_record(f"{place}/home/record", "checks").to_pylist()

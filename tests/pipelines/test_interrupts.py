@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.lake import read_record
+from jobs.lake import exists, read_record
 from tests.jobs import prebuilt
 from tests.pipelines.command import COMMAND, Ran, causeway_in, clean_environment
 from tests.pipelines.small_study import WINDOW, write_orders, write_study
@@ -60,6 +60,19 @@ def await_line(log: Path, begins: str, process: subprocess.Popen[str]) -> None:
         assert process.poll() is None, f"ended too early: {log.read_text()}"
         time.sleep(0.02)
     pytest.fail(f"no line {begins!r} in {log.read_text()}")
+
+
+def await_registered(home: Path, windows: int, process: subprocess.Popen[str]) -> None:
+    """Wait until the record holds so many registered windows."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if exists(f"{home}/record/stages"):
+            stages = read_record(f"{home}/record", "stages")["stage"].to_pylist()
+            if stages.count("register") >= windows:
+                return
+        assert process.poll() is None, "ended too early"
+        time.sleep(0.02)
+    pytest.fail(f"no {windows} windows are registered")
 
 
 def session_members(session: int) -> list[str]:
@@ -159,7 +172,7 @@ def test_an_interrupted_backfill_is_130_and_keeps_the_windows_that_are_done(
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
         )
     started.append(process)
-    await_line(tmp_path / "log", "register 1/2", process)
+    await_registered(home, 1, process)
     os.kill(process.pid, signal.SIGINT)
     out, _ = process.communicate(timeout=60)
     said = (tmp_path / "log").read_text()
