@@ -139,6 +139,17 @@ def correction_tables(study: Study) -> dict[str, CalibrationTable | TrainingTabl
     return found
 
 
+def history_columns(study: Study) -> tuple[str, ...]:
+    """Columns that the history makes, in file order: time guards them."""
+    return tuple(name for each in study.history.values() for name in each.columns)
+
+
+def asserted_covariates(study: Study) -> tuple[str, ...]:
+    """Covariates of the unit SQL: that they come before treatment is asserted, not guarded."""
+    guarded = history_columns(study)
+    return tuple(name for name in study.covariates if name not in guarded)
+
+
 def propensity_columns(study: Study) -> tuple[str, ...]:
     """Columns with known probabilities, of treatments and of instruments, each once."""
     of_treatments = (each.propensity for each in study.treatments.values())

@@ -71,7 +71,16 @@ class History(Section):
     )
 
 
-class Treatment(Section):
+class Variable(Section):
+    """What has a kind; the kind alone is short for `{kind: ...}`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+class Treatment(Variable):
     """A treatment; `binary` alone is short for `{kind: binary}`."""
 
     kind: TreatmentKind
@@ -83,24 +92,14 @@ class Treatment(Section):
         None, description="Column with the known probability of a binary treatment, by design."
     )
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
 
-
-class Instrument(Section):
+class Instrument(Variable):
     """What moves a treatment and nothing else; `binary` alone is short for `{kind: binary}`."""
 
     kind: Kind
     propensity: Name | None = Field(
         None, description="Column with the known probability of a binary instrument, by design."
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
 
 
 class CalibrationTable(Section):
@@ -138,7 +137,7 @@ class Predicted(Section):
     training: TrainingTable | None = None
 
 
-class Outcome(Section):
+class Outcome(Variable):
     """An outcome, known `horizon` after the unit's time."""
 
     kind: Kind
@@ -147,11 +146,6 @@ class Outcome(Section):
     )
     missing: Literal["error", "drop"] = "error"
     predicted: Predicted | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"kind": value} if isinstance(value, str) else value
 
 
 class Folds(Section):

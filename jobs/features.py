@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from conf.keys import features_key, numerics_label, platform_label
 from conf.load import load_study
-from conf.plan import feature_columns
+from conf.plan import asserted_covariates, feature_columns
 from conf.profile import Profile, load_profile
 from conf.study import Study
 from conf.windows import parse_span
@@ -214,10 +214,10 @@ def _read_back(session: SparkSession, work: _Work) -> Stage:
 
 
 def _stage(work: _Work, found: RowDigest, clusters: int) -> Stage:
-    history = {name for each in work.study.history.values() for name in each.columns}
+    asserted = list(asserted_covariates(work.study))
     detail = {
-        "asserted": [name for name in work.study.covariates if name not in history],
-        "history": [name for name in work.study.covariates if name in history],
+        "asserted": asserted,
+        "history": [name for name in work.study.covariates if name not in asserted],
         "window": work.resolved.span.label,
         "clusters": clusters,
     }

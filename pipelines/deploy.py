@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.load import LoadedStudy, load_study
-from conf.profile import Profile, prefect_server, settle
+from conf.profile import Profile, prefect_server
 from estimators.errors import RetryableError, UsageError
 from pipelines.output import Answer
-from pipelines.run import SETTINGS
+from pipelines.run import settle_prefect
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -62,7 +62,7 @@ def deploy(studies: Sequence[str], profile: Profile, name: str | None) -> Answer
     loaded = [load_study(each) for each in studies]
     if not loaded:
         raise UsageError("no study", remedy="name the studies to deploy")
-    settle(SETTINGS | {"PREFECT_HOME": str(profile.home / "prefect")})
+    settle_prefect(profile)
     deployed = asyncio.run(_deploy(loaded, profile, name))
     return Answer(as_object(deployed, profile), text(deployed, profile))
 

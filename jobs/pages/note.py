@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conf.plan import asserted_covariates, history_columns
 from jobs.pages import wording
 from jobs.pages.evidence import Evidence, RecordedWindow
 from jobs.pages.reasons import Finding, counts, findings, line, why
@@ -67,8 +68,13 @@ def run_note(
 
 def headline(evidence: Evidence) -> str:
     """One sentence with the verdict, in bold."""
+    return f"**{evidence.verdict.upper()}: {summary(evidence)}.**"
+
+
+def summary(evidence: Evidence) -> str:
+    """The effect, its change, and what its checks say, without the verdict."""
     passed, judged = counts(evidence)
-    parts = [f"{evidence.verdict.upper()}: {sentence(evidence.main)}"]
+    parts = [sentence(evidence.main)]
     if evidence.previous is not None:
         moved = change(evidence.main, evidence.previous)
         if moved:
@@ -80,7 +86,7 @@ def headline(evidence: Evidence) -> str:
     parts += [f"{each.name} {verbs[each.status]}" for each in worst[:_NAMED]]
     if len(worst) > _NAMED:
         parts.append(f"{len(worst) - _NAMED} more below")
-    return f"**{'; '.join(parts)}.**"
+    return "; ".join(parts)
 
 
 def sentence(row: Row) -> str:
@@ -170,10 +176,10 @@ def _story(evidence: Evidence, data: Mapping[str, int]) -> str:
     size = f"{main['n']:,} units"
     if main["n_clusters"] is not None:
         size += f" in {main['n_clusters']:,} clusters ({study.units.cluster})"
-    made = {name for each in study.history.values() for name in each.columns}
-    asserted = [name for name in study.covariates if name not in made]
+    made = sorted(history_columns(study))
+    asserted = asserted_covariates(study)
     more = f" and {len(asserted) - _NAMES} more" if len(asserted) > _NAMES else ""
-    guarded = f" Guarded by time: {', '.join(sorted(made))}." if made else ""
+    guarded = f" Guarded by time: {', '.join(made)}." if made else ""
     return "\n\n".join(
         [
             f"Data: {tables} · {size} · run key {evidence.run_key[:12]}",

@@ -12,10 +12,11 @@ from html import escape
 from pathlib import PurePosixPath
 
 from conf.gates import CheckRow
+from conf.plan import asserted_covariates, history_columns
 from jobs.lake import Pin
 from jobs.pages import wording
 from jobs.pages.evidence import Evidence
-from jobs.pages.note import change, headline
+from jobs.pages.note import change, summary
 from jobs.pages.reasons import counts, findings, line, why
 from jobs.pages.wording import Row
 
@@ -82,12 +83,11 @@ def report(evidence: Evidence, pins: Mapping[str, Pin], figures: Mapping[str, by
 
 def _head(evidence: Evidence) -> str:
     passed, judged = counts(evidence)
-    said = headline(evidence).strip("*").partition(": ")[2]
     return (
         f'<p class="quiet">{escape(evidence.study.study)} · {escape(evidence.label)}</p>'
         f"<h1>{escape(evidence.study.question or evidence.study.study)}</h1>"
         f'<p><span class="verdict {evidence.verdict}">{evidence.verdict}</span>'
-        f" {passed} of {judged} checks pass</p><p>{escape(said)}</p>"
+        f" {passed} of {judged} checks pass</p><p>{escape(summary(evidence))}.</p>"
     )
 
 
@@ -164,14 +164,13 @@ def _windows(evidence: Evidence) -> str:
 
 def _data(evidence: Evidence, pins: Mapping[str, Pin]) -> str:
     study, main = evidence.study, evidence.main
-    made = [name for each in study.history.values() for name in each.columns]
-    asserted = [name for name in study.covariates if name not in made]
     facts = [
         ("Units", f"{main['n']:,} in the headline effect"),
         ("Clusters", f"{main['n_clusters']:,} ({study.units.cluster})" if main["n_clusters"] else
          "none: units are taken as independent"),
-        ("Asserted to be before treatment (nothing can check it)", ", ".join(asserted) or "none"),
-        ("Guarded by time", ", ".join(sorted(made)) or "none"),
+        ("Asserted to be before treatment (nothing can check it)",
+         ", ".join(asserted_covariates(study)) or "none"),
+        ("Guarded by time", ", ".join(sorted(history_columns(study))) or "none"),
         *((f"Table {name}", f"version {pin.version}, {pin.table_id}") for name, pin in
           sorted(pins.items())),
         ("Run key", evidence.run_key),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -159,17 +160,21 @@ def _rows(found: Resolved, key: str) -> pa.Table:
     source = open_table(pin.path, pin.version).to_pyarrow_table().sort_by("order_id")
     at = source["at"]
     mine = source.filter(pc.and_(_from(at, found.span), _until(at, found.span)))
-    fold = [[int(shop[1:]) % 3] for shop in mine["shop"].to_pylist()]
+    return features(mine, key, feature_columns(found.loaded.study))
+
+
+def features(orders: pa.Table, key: str, own: Iterable[str]) -> pa.Table:
+    """Feature rows of these orders under a key, with columns of their own; folds by shop."""
+    fold = [[int(shop[1:]) % 3] for shop in orders["shop"].to_pylist()]
     columns = {
-        "features_key": [key] * len(mine),
-        "unit_id": mine["order_id"],
-        "cluster_id": mine["shop"],
-        "unit_time": mine["at"],
-        "weight": [1.0] * len(mine),
+        "features_key": [key] * len(orders),
+        "unit_id": orders["order_id"],
+        "cluster_id": orders["shop"],
+        "unit_time": orders["at"],
+        "weight": [1.0] * len(orders),
         "fold": pa.array(fold, pa.list_(pa.int32())),
     }
-    own = {name: mine[name] for name in feature_columns(found.loaded.study)}
-    rows = pa.table(columns | own)
+    rows = pa.table(columns | {name: orders[name] for name in own})
     return rows.cast(pa.schema([(name, _FEATURES[name]) for name in rows.column_names]))
 
 

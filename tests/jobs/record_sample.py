@@ -22,6 +22,7 @@ from conf.windows import Span
 from jobs.contracts import CHECKS, EFFECTS
 from jobs.lake import Pin, append_once
 from jobs.ledger import Stage
+from jobs.pages.evidence import Evidence, gather
 from jobs.resolve import Resolved
 
 STUDY = """\
@@ -94,6 +95,11 @@ class Recorded:
     @property
     def run_key(self) -> str:
         return self.estimate.key
+
+
+def evidence(recorded: Recorded) -> Evidence:
+    """What the pages of this run are drawn from."""
+    return gather(recorded.resolved, recorded.run_key, recorded.profile.record_root)
 
 
 def study(text: str = STUDY, **changes: Any) -> LoadedStudy:

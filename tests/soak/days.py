@@ -11,6 +11,7 @@ import pyarrow as pa
 from deltalake import write_deltalake
 
 from conf.keys import features_key, numerics_label, platform_label
+from conf.plan import feature_columns
 from conf.windows import Span, parse_span
 from jobs.contracts import STAGES
 from jobs.lake import append_once
@@ -31,8 +32,8 @@ def label(day: int) -> str:
 
 def prepare(home: Path, days: int) -> Path:
     """Write lake, study and the features of all days; returns the study's file."""
-    orders = pa.concat_tables(_orders(day) for day in range(days))
-    write_deltalake(str(home / "lake" / "orders"), orders)
+    lake = pa.concat_tables(_orders(day) for day in range(days))
+    write_deltalake(str(home / "lake" / "orders"), lake)
     file = prebuilt.write_study(home.parent, STUDY)
     place, loaded = prebuilt.place(home), prebuilt.loaded(file)
     pins = pin_sources(loaded, place)
@@ -42,7 +43,9 @@ def prepare(home: Path, days: int) -> Path:
     for day in range(days):
         span = parse_span(label(day), loaded.study.window)
         key = features_key(loaded.study, span, named)
-        rows = _features(_orders(day), key)
+        rows = prebuilt.features(
+            _orders(day).slice(0, UNITS - 1), key, feature_columns(loaded.study)
+        )
         features.append(rows)
         stages.append(_stage(key, span, rows, sources))
     path = f"{place.features_root}/orders"
@@ -68,20 +71,6 @@ def _orders(day: int) -> pa.Table:
             "spend": 2.0 * coupon + 0.11 * age + rng.normal(0, 1.3, UNITS),
         }
     )
-
-
-def _features(orders: pa.Table, key: str) -> pa.Table:
-    mine = orders.slice(0, UNITS - 1)
-    fold = [[int(shop[1:]) % 3] for shop in mine["shop"].to_pylist()]
-    columns = {
-        "features_key": [key] * len(mine),
-        "unit_id": mine["order_id"],
-        "cluster_id": mine["shop"],
-        "unit_time": mine["at"],
-        "weight": [1.0] * len(mine),
-        "fold": pa.array(fold, pa.list_(pa.int32())),
-    }
-    return pa.table(columns | {name: mine[name] for name in ("coupon", "spend", "age")})
 
 
 def _stage(key: str, span: Span, rows: pa.Table, sources: list) -> dict:

@@ -6,12 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.pages.evidence import Evidence, gather, step, worst
+from jobs.pages.evidence import step, worst
 from tests.jobs import record_sample as sample
-
-
-def evidence(recorded: sample.Recorded) -> Evidence:
-    return gather(recorded.resolved, recorded.run_key, recorded.profile.record_root)
+from tests.jobs.record_sample import evidence
 
 
 def test_effects_come_in_the_studys_order_groups_after_their_effect(tmp_path: Path) -> None:

@@ -17,20 +17,9 @@ from PIL import Image
 
 from jobs.pages import figures
 from jobs.pages.drawing import style
-from jobs.pages.evidence import Evidence, gather
+from jobs.pages.evidence import Evidence
 from tests.jobs import record_sample as sample
-
-
-def evidence(recorded: sample.Recorded) -> Evidence:
-    return gather(recorded.resolved, recorded.run_key, recorded.profile.record_root)
-
-
-@pytest.fixture(scope="module")
-def march(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    home = tmp_path_factory.mktemp("record")
-    for label in sample.LABELS:
-        recorded = sample.record(home, label)
-    return evidence(recorded)
+from tests.jobs.record_sample import evidence
 
 
 def crowd(monkeypatch: pytest.MonkeyPatch, home: Path, groups: int) -> Evidence:

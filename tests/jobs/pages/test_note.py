@@ -9,25 +9,14 @@ from typing import Any
 import pytest
 
 from jobs.pages import note
-from jobs.pages.evidence import Evidence, gather
+from jobs.pages.evidence import Evidence
 from jobs.pages.reasons import findings, line, why
 from jobs.pages.wording import decimals, interval, number, shorten, significant
 from tests.jobs import record_sample as sample
+from tests.jobs.record_sample import evidence
 
 DATA = {"flights": 12, "weather": 0}
 FAILED = dict.fromkeys(("theta", "se", "ci_low", "ci_high", "naive"))
-
-
-def evidence(recorded: sample.Recorded) -> Evidence:
-    return gather(recorded.resolved, recorded.run_key, recorded.profile.record_root)
-
-
-@pytest.fixture(scope="module")
-def march(tmp_path_factory: pytest.TempPathFactory) -> Evidence:
-    home = tmp_path_factory.mktemp("record")
-    for label in sample.LABELS:
-        recorded = sample.record(home, label)
-    return evidence(recorded)
 
 
 def one(home: Path, **columns: Any) -> Evidence:

@@ -11,7 +11,7 @@ from jobs.lake import Pin
 from jobs.pages import figures
 from jobs.pages.report import report
 from tests.jobs import record_sample as sample
-from tests.jobs.pages.test_note import evidence
+from tests.jobs.record_sample import evidence
 
 VOID = {"meta", "img"}
 
