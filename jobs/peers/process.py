@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import subprocess
 import sys
 import time
@@ -11,6 +10,7 @@ from pathlib import Path
 from statistics import median
 
 from estimators.errors import PlatformError
+from jobs.memory import peak
 from jobs.peers.packages import PACKAGES
 from jobs.peers.problem import Measured, Problem, as_json, from_json, load, save
 
@@ -46,19 +46,13 @@ def measure(package: str, problem: Problem) -> Measured:
     """Estimate on our predictions, then anew for every seed."""
     peer = PACKAGES[package]()
     theta, se = peer.same(problem)
-    before, thetas, seconds = _peak(), [], []
+    before, thetas, seconds = peak(), [], []
     for seed in range(problem.seeds):
         began = time.perf_counter()
         thetas.append(peer.anew(problem, seed)[0])
         seconds.append(time.perf_counter() - began)
     taken = median(seconds) if seconds else 0.0
-    return Measured(theta, se, tuple(thetas), taken, _peak() - before, peer.version)
-
-
-def _peak() -> float:
-    """Peak resident memory of this process so far, MB."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+    return Measured(theta, se, tuple(thetas), taken, (peak() - before) / 1e6, peer.version)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ import numpy as np
 from estimators.gram.columns import Rows
 from estimators.gram.engine import estimate
 from estimators.gram.pinning import smallest
+from jobs.memory import peak
 from tests.bench.gram_world import Table, bench_layout, reader
 
 ROWS_A_BUCKET = 65_000
@@ -48,7 +48,7 @@ def one(n: int, workers: int, segments: int) -> dict[str, float]:
     assert found.sums.n == n
     error = found.effects.theta.reshape(-1, 5) - [1.0, -0.5, 0.25, 0.0, 0.0]
     return {
-        "peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0,
+        "peak": peak() / 2**20,
         "wall": time.perf_counter() - wall,
         "engine_cpu": cpu - made,
         "made_cpu": made,

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -28,7 +27,7 @@ from conf.keys import features_key, numerics_label, platform_label
 from conf.load import load_study
 from conf.profile import Profile, load_profile
 from conf.windows import parse_span
-from jobs import crossfit, estimate, ledger
+from jobs import crossfit, estimate, ledger, memory
 from jobs.estimate import read_effects
 from jobs.gram import compute
 from jobs.lake import open_table
@@ -163,7 +162,7 @@ def one(home: Path, workers: int) -> dict[str, float]:
 
 def _peak() -> float:
     """Largest resident set of this process so far, MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
+    return memory.peak() / 2**20
 
 
 def alone(home: Path, workers: int) -> dict[str, float]:

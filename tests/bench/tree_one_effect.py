@@ -17,7 +17,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
@@ -30,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from jobs.memory import peak
 from tests.bench.gram_world import Table
 from tests.bench.tree_world import DEPTH, RATE, ROUNDS, effects, model, rows, splits, units
 
@@ -130,14 +130,14 @@ def one(name: str, n: int, rounds: int) -> dict[str, float]:
         wall, cpu = time.perf_counter(), time.process_time()
         theta, se = CONTESTANTS[name](*arrays, rounds)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024.0
-    return {"wall": wall, "cpu": cpu, "peak": peak, "own": peak - before, "theta": theta, "se": se}
+    most = peak() / 2**20
+    return {"wall": wall, "cpu": cpu, "peak": most, "own": most - before, "theta": theta, "se": se}
 
 
 def _resident() -> float:
     """Resident memory of this process now, MiB."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def measure(name: str, n: int, rounds: int) -> dict[str, float]:
