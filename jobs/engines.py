@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.profile import Profile
 from estimators.errors import PlatformError
+from jobs.orphans import cleared
 from jobs.spark import jvm
 
 if TYPE_CHECKING:
@@ -282,13 +282,12 @@ def ray_cluster(profile: Profile) -> Iterator[None]:
         yield
         return
     scratch = _short_folder() if local else None
-    try:
-        _start_ray(profile, scratch)
-        yield
-    finally:
-        ray.shutdown()
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+    with nullcontext() if scratch is None else cleared(scratch):
+        try:
+            _start_ray(profile, scratch)
+            yield
+        finally:
+            ray.shutdown()
 
 
 def _settle_ray(*, local: bool) -> None:
