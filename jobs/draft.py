@@ -16,6 +16,7 @@ from jobs.lake import open_table
 
 _INTEGERS = {"byte", "short", "integer", "long"}
 _REALS = {"float", "double"}
+_TIMES = {"timestamp", "timestamp_ntz"}
 _WIDTH = 92
 _YAML_WORDS = {"yes", "no", "on", "off", "true", "false", "null"}
 _SQL_WORDS = {word for keyword in Spark().tokenizer_class.KEYWORDS for word in keyword.split()}
@@ -57,7 +58,16 @@ def sql_name(name: str) -> str:
     return name if plain else "`" + name.replace("`", "``") + "`"
 
 
-def draft_study(table_path: str, treatment: str, outcome: str, name: str | None = None) -> str:
+def draft_study(
+    table_path: str,
+    treatment: str,
+    outcome: str,
+    name: str | None = None,
+    *,
+    unit_id: str | None = None,
+    time: str | None = None,
+    cluster: str | None = None,
+) -> str:
     """Write a valid study of one table's columns.
 
     Parameters
@@ -68,6 +78,9 @@ def draft_study(table_path: str, treatment: str, outcome: str, name: str | None 
         Columns of it.
     name
         The study's name; omitted: from the table's and the two columns' names.
+    unit_id, time, cluster
+        Columns of it: the unit's id and time, guessed where omitted, and the cluster, which
+        cannot be guessed.
 
     Returns
     -------
@@ -92,9 +105,11 @@ def draft_study(table_path: str, treatment: str, outcome: str, name: str | None 
     _require_number(treated, "treatment", where)
     _require_number(measured, "outcome", where)
     rest = [column for column in columns if column not in (treated, measured)]
-    unit = _unit_id(rest, where)
-    time = next(iter(_times(rest)), None)
-    covariates = [c for c in rest if c.is_usable and not _looks_like_id(c) and c is not unit]
+    unit = _find(rest, unit_id, where) if unit_id else _unit_id(rest, where)
+    moment = _time(rest, time, where)
+    group = _find(rest, cluster, where) if cluster else None
+    named = (unit, moment, group)
+    covariates = [c for c in rest if c.is_usable and not _looks_like_id(c) and c not in named]
     if not covariates:
         raise ContractError(
             "no column is left for a covariate",
@@ -102,8 +117,9 @@ def draft_study(table_path: str, treatment: str, outcome: str, name: str | None 
             where=where,
             remedy="a study needs columns that were known before the treatment",
         )
-    left = [c for c in rest if c not in (*covariates, unit, time)]
-    draft = _Draft(table_path, _slug(name or f"{table}_{treatment}_{outcome}"), unit, time)
+    left = [c for c in rest if c not in (*covariates, *named)]
+    slug = _slug(name or f"{table}_{treatment}_{outcome}")
+    draft = _Draft(table_path, slug, unit, moment, group)
     return "\n".join(draft.lines(treated, measured, covariates, left)) + "\n"
 
 
@@ -169,14 +185,24 @@ def _unit_id(columns: Sequence[Column], where: Where) -> Column:
         f"no column looks like the id of a unit (`id` or `..._id`); columns: {names}",
         code="no_id",
         where=where,
-        remedy="write the study by hand and name its id, or add an id column to the table",
+        remedy="name it by --id",
     )
 
 
-def _times(columns: Sequence[Column]) -> list[Column]:
-    """Timestamps, those never NULL first: a unit's time is always known."""
-    found = [column for column in columns if column.type == "timestamp"]
-    return sorted(found, key=lambda column: column.nullable)
+def _time(columns: Sequence[Column], name: str | None, where: Where) -> Column | None:
+    """The time that was named, else a timestamp, those never NULL first: it is always known."""
+    if name is not None:
+        found = _find(columns, name, where)
+        if found.type not in _TIMES:
+            raise ContractError(
+                f"the time is a {found.type}; expected a timestamp",
+                code="wrong_type",
+                where=Where(table=where.table, column=name),
+                remedy="choose another column, or compute the time in the unit SQL",
+            )
+        return found
+    times = [column for column in columns if column.type in _TIMES]
+    return min(times, key=lambda column: column.nullable, default=None)
 
 
 def _slug(text: str) -> str:
@@ -190,6 +216,7 @@ class _Draft:
     name: str
     unit: Column
     time: Column | None
+    cluster: Column | None
 
     def lines(
         self,
@@ -202,7 +229,7 @@ class _Draft:
         yield "# A first draft, guessed from the table's schema: read each comment before a run."
         yield f"study: {self.name}"
         yield f"question: Does {treated.name} change {measured.name}?"
-        first = [self.unit, self.time] if self.time else [self.unit]
+        first = [column for column in (self.unit, self.time, self.cluster) if column]
         yield from self._units([*first, treated, measured, *covariates])
         yield from _variables(treated, measured, binary=binary)
         yield from _covariates(covariates, left)
@@ -228,8 +255,12 @@ class _Draft:
             yield f"    WHERE {bound} >= :window_start AND {bound} < :window_end"
         yield f"  id: {_plain(self.unit.name)}    # exactly one row a unit? duplicates stop the run"
         if self.time:
-            yield f"  time: {_plain(self.time.name)}    # when the treatment was decided?"
-        yield "  # cluster: a column whose units share shocks (a day, a shop), for honest intervals"
+            zone = "; without a zone, so taken as UTC" if self.time.type == "timestamp_ntz" else ""
+            yield f"  time: {_plain(self.time.name)}    # when the treatment was decided?{zone}"
+        if self.cluster:
+            yield f"  cluster: {_plain(self.cluster.name)}    # its units share shocks"
+        else:
+            yield "  # cluster: a column whose units share shocks (a day, a shop)"
 
 
 def _select(columns: Sequence[Column]) -> Iterator[str]:

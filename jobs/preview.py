@@ -48,6 +48,8 @@ class Column:
         ``treatment``, ``outcome``, ``covariate``, ``instrument``, ``propensity`` or ``group``.
     distinct
         Distinct values in the sample, NULL not counted.
+    not_finite
+        Values that are NaN or infinite, which a run refuses.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Column:
     type: str
     nulls: int
     distinct: int
+    not_finite: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +191,9 @@ def _column(rows: pa.Table, study: Study, name: str) -> Column:
     role = next((title for title, names in roles.items() if name in names), "group")
     column = rows[name]
     distinct = pc.count_distinct(column).as_py()
-    return Column(name, role, str(column.type), column.null_count, distinct)
+    finite = pc.is_finite(column) if pa.types.is_floating(column.type) else None
+    wrong = 0 if finite is None else pc.sum(pc.invert(finite)).as_py() or 0
+    return Column(name, role, str(column.type), column.null_count, distinct, wrong)
 
 
 def _treatment(rows: pa.Table, study: Study, name: str) -> TreatmentSeen:

@@ -16,7 +16,15 @@ from pipelines.output import Answer
 SCHEMA = "causeway.init/1"
 
 
-def init(table: str, treatment: str, outcome: str, name: str | None, output: Path | None) -> Answer:
+def init(
+    table: str,
+    treatment: str,
+    outcome: str,
+    *,
+    name: str | None = None,
+    output: Path | None = None,
+    **named: str | None,
+) -> Answer:
     """Write a study; an existing file is left alone.
 
     Parameters
@@ -25,6 +33,8 @@ def init(table: str, treatment: str, outcome: str, name: str | None, output: Pat
         Path of a Delta table; ``{lake}`` is the profile's lake.
     output
         The file; None is the study's name in the working directory.
+    **named
+        Columns by part: ``unit_id``, ``time`` and ``cluster``, guessed or left out where None.
 
     Raises
     ------
@@ -32,7 +42,7 @@ def init(table: str, treatment: str, outcome: str, name: str | None, output: Pat
         The file exists (``file_exists``) or cannot be written, or the table has no such column.
     """
     path = table.replace("{lake}", load_profile().lake_root)
-    text = draft_study(path, treatment, outcome, name)
+    text = draft_study(path, treatment, outcome, name, **named)
     file = output or Path(f"{yaml.safe_load(text)['study']}.yaml")
     study = parse_study(text, file)
     _write(file, text)

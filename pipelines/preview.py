@@ -77,7 +77,14 @@ def text(found: Preview) -> str:
         table.add_row(
             each.name, each.role, each.type, f"{each.nulls:,}", share, f"{each.distinct:,}"
         )
-    return head + rendered(table) + "".join(_treatment(each) for each in found.treatments)
+    refused = [
+        f"{each.name}: {each.not_finite:,} NaN or infinite, which a run refuses;"
+        f" nanvl({each.name}, NULL) in the unit SQL makes a NaN a NULL\n"
+        for each in found.columns
+        if each.not_finite
+    ]
+    treatments = [_treatment(each) for each in found.treatments]
+    return "".join([head, rendered(table), *refused, *treatments])
 
 
 def _treatment(each: TreatmentSeen) -> str:

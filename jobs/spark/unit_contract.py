@@ -171,7 +171,7 @@ def _promises(units: DataFrame, study: Study, span: Span) -> Iterator[Promise]:
             yield Promise(
                 "not_finite", name, f"with NaN or an infinite {name}",
                 F.isnan(value) | (F.abs(value) == float("inf")),
-                "use NULL for what is not known, and nullif() against division by zero",
+                f"make it NULL in the unit SQL: nanvl({name}, NULL); nullif() for divisors of 0",
             )  # fmt: skip
 
 

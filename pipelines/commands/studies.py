@@ -19,6 +19,9 @@ from pipelines.output import Answer, answer
 @click.option("--table", required=True, help="A Delta table: path, or {lake}/name.")
 @click.option("--treatment", required=True, help="Its column with the treatment.")
 @click.option("--outcome", required=True, help="Its column with the outcome.")
+@click.option("--id", "unit_id", help="Column with the id of a unit (default: `id` or `..._id`).")
+@click.option("--time", help="Column with a unit's time (default: the first timestamp).")
+@click.option("--cluster", help="Column whose units share shocks, for honest intervals.")
 @click.option("--name", help="Name of the study (default: from the outcome and the treatment).")
 @click.option("--output", type=click.Path(path_type=Path), help="The file (default: NAME.yaml).")
 @json_option

@@ -172,6 +172,35 @@ def test_nothing_for_an_id_or_a_covariate_is_a_contract_error(table, tmp_path):
     assert caught.value.code == "no_covariates"
 
 
+def test_id_time_and_cluster_can_be_named(table):
+    columns = {
+        "order no": pa.int64(),
+        "bought_at": pa.timestamp("us"),
+        "sent_at": UTC,
+        "shop": pa.string(),
+        "t": pa.bool_(),
+        "y": pa.float64(),
+        "x": pa.float64(),
+    }
+    named = {"unit_id": "order no", "time": "bought_at", "cluster": "shop"}
+    path = table(columns, required=())
+    text = draft_study(path, "t", "y", **named)
+    study = _study(text)
+    assert (study.units.id, study.units.time, study.units.cluster) == (
+        "order_no",
+        "bought_at",
+        "shop",
+    )
+    assert study.covariates == ["x"]
+    assert "without a zone, so taken as UTC" in text
+    with pytest.raises(ContractError) as caught:
+        draft_study(path, "t", "y", unit_id="order no", time="shop")
+    assert caught.value.code == "wrong_type"
+    with pytest.raises(UsageError) as refused:
+        draft_study(path, "t", "y", unit_id="order_no")
+    assert refused.value.code == "no_column"
+
+
 def test_no_table_is_a_source_error(tmp_path):
     with pytest.raises(SourceError):
         draft_study(str(tmp_path / "nowhere"), "t", "y")

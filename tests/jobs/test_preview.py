@@ -11,7 +11,7 @@ import pytest
 
 from conf.load import load_study
 from estimators.errors import ContractError, StudyError
-from jobs.preview import _overlap, newest_window, preview
+from jobs.preview import _column, _overlap, newest_window, preview
 from tests.jobs import prebuilt
 
 
@@ -24,6 +24,15 @@ def home(tmp_path: Path) -> Path:
 def together(home: Path) -> Any:
     """A profile that leaves the session's Spark running."""
     return prebuilt.place(home).model_copy(update={"engines": "together"})
+
+
+def test_values_that_a_run_refuses_are_counted(home: Path) -> None:
+    study = load_study(str(prebuilt.write_study(home))).study
+    ages = pa.array([40.0, None, float("nan"), float("inf"), 40.0])
+    seen = _column(pa.table({"age": ages}), study, "age")
+    assert (seen.nulls, seen.not_finite) == (1, 2)
+    seen = _column(pa.table({"age": pa.array([1, None])}), study, "age")
+    assert (seen.nulls, seen.not_finite) == (1, 0)
 
 
 def test_the_newest_window_is_the_last_that_the_sources_fill(home: Path) -> None:

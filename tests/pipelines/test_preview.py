@@ -44,6 +44,12 @@ def test_text_for_a_reader() -> None:
         assert part in shown
 
 
+def test_what_a_run_would_refuse_is_said_before() -> None:
+    assert "refuses" not in text(SEEN)
+    shown = text(replace(SEEN, columns=(Column("age", "covariate", "double", 0, 140, 406),)))
+    assert "age: 406 NaN or infinite, which a run refuses; nanvl(age, NULL)" in shown
+
+
 def test_a_part_of_the_window_is_said_to_be_one() -> None:
     part = replace(SEEN, complete=False)
     assert "not drawn at random" in text(part)
