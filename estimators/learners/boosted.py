@@ -10,6 +10,7 @@ import xgboost as xgb
 from estimators.catalog import Kind
 from estimators.effects import Spec
 from estimators.errors import PlatformError
+from estimators.learners.batches import Batches, batch, spans
 from estimators.learners.design import Design, Doubles, Index
 
 _PROBABILITY_FLOOR = 1e-6
@@ -31,28 +32,20 @@ class BoostedFold:
     ) -> None:
         if device == "cuda":
             require_cuda()
+        self.design = design
+        self.held_out = test
         weight, self.held_out_weight = weight[train], weight[test]
         self.weight = weight
         self.threads = threads
         self.device = device
-        self.held_out = design.values[test]
-        self.matrix = xgb.QuantileDMatrix(
-            design.values[train],
-            weight=None if np.all(weight == 1.0) else weight,
-            feature_names=[f"x{j}" for j in range(len(design.names))],
-            feature_types=design.feature_types,
-            enable_categorical=True,
-            max_bin=spec["max_bin"],
-            nthread=threads,
-        )
+        self.matrix = self._binned(spec, train, None if np.all(weight == 1.0) else weight)
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
         """Train on `y` and predict the held-out rows."""
         self.matrix.set_info(label=y)
         settings = self._settings(y, kind, spec, seed)
         booster = xgb.train(settings, self.matrix, num_boost_round=spec["n_estimators"])
-        predicted = booster.inplace_predict(self.held_out, validate_features=False)
-        return np.asarray(predicted, dtype=np.float64)
+        return self._predicted(booster, spec["n_estimators"])
 
     def stopped(
         self, y: Doubles, kind: Kind, spec: Spec, seed: int, truth: Doubles, *, patience: int
@@ -65,17 +58,8 @@ class BoostedFold:
             `spec` with the best number of rounds, and its predictions.
         """
         self.matrix.set_info(label=y)
-        held_out = xgb.QuantileDMatrix(
-            self.held_out,
-            label=truth,
-            weight=self.held_out_weight,
-            ref=self.matrix,
-            feature_names=self.matrix.feature_names,
-            feature_types=self.matrix.feature_types,
-            enable_categorical=True,
-            max_bin=spec["max_bin"],
-            nthread=self.threads,
-        )
+        held_out = self._binned(spec, self.held_out, self.held_out_weight, ref=self.matrix)
+        held_out.set_info(label=truth)
         metric = "logloss" if kind == "binary" else "rmse"
         booster = xgb.train(
             self._settings(y, kind, spec, seed) | {"eval_metric": metric},
@@ -86,10 +70,34 @@ class BoostedFold:
             verbose_eval=False,
         )
         rounds = booster.best_iteration + 1
-        predicted = booster.inplace_predict(
-            self.held_out, iteration_range=(0, rounds), validate_features=False
+        return {**spec, "n_estimators": rounds}, self._predicted(booster, rounds)
+
+    def _binned(
+        self,
+        spec: Spec,
+        rows: Index,
+        weight: Doubles | None,
+        ref: xgb.QuantileDMatrix | None = None,
+    ) -> xgb.QuantileDMatrix:
+        """The bins of some rows: cut as in `ref`, else where their own quantiles lie."""
+        return xgb.QuantileDMatrix(
+            Batches(self.design, rows, weight),
+            ref=ref,
+            enable_categorical=True,
+            max_bin=spec["max_bin"],
+            nthread=self.threads,
         )
-        return {**spec, "n_estimators": rounds}, np.asarray(predicted, dtype=np.float64)
+
+    def _predicted(self, booster: xgb.Booster, rounds: int) -> Doubles:
+        """Predictions of the held-out rows by the first `rounds` rounds."""
+        found = np.empty(len(self.held_out))
+        for span in spans(self.design, self.held_out):
+            found[span] = booster.inplace_predict(
+                batch(self.design, self.held_out[span]),
+                iteration_range=(0, rounds),
+                validate_features=False,
+            )
+        return found
 
     def _settings(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> dict[str, Any]:
         base = float(np.average(y, weights=self.weight))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +51,13 @@ class Fold(Protocol):
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
         """Fit `y` (one value a training row) and predict the held-out rows."""
+
+
+@runtime_checkable
+class StoppingFold(Fold, Protocol):
+    """A fold whose learner adds rounds, and can tell when they no longer help."""
+
+    def stopped(
+        self, y: Doubles, kind: Kind, spec: Spec, seed: int, truth: Doubles, *, patience: int
+    ) -> tuple[Spec, Doubles]:
+        """Fit `y` until the held-out rows, whose values are `truth`, are predicted no better."""

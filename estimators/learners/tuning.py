@@ -14,8 +14,7 @@ import numpy as np
 
 from estimators.catalog import CHOSEN_INSIDE, Kind
 from estimators.effects import Spec
-from estimators.learners.boosted import BoostedFold
-from estimators.learners.design import Doubles, Fold, Hashes, Index
+from estimators.learners.design import Doubles, Fold, Hashes, Index, StoppingFold
 from estimators.learners.draws import mixed, parts, positions
 
 PARTS = 5
@@ -91,7 +90,7 @@ def choose(
     rounds = spec.get("early_stopping_rounds")
     for candidate in candidates(spec):
         settled = candidate
-        if rounds is not None and isinstance(inner, BoostedFold):
+        if rounds is not None and isinstance(inner, StoppingFold):
             settled, predicted = inner.stopped(fit, kind, candidate, seed, truth, patience=rounds)
         else:
             predicted = inner.predict(fit, kind, candidate, seed)
