@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy.typing import NDArray
 
 from estimators.cells import CellSums, Moment
 from estimators.inference import FamilySums
@@ -210,16 +211,14 @@ def families(
 
     Cells merge in any grouping; here by sorting them, so that equal sums give equal bytes.
     """
-    order = [(name, "ascending") for name in ("rep", "group_value", "fold", "cell")]
-    cells = cells.sort_by(order)
     found: dict[str | None, list[FamilySums]] = {}
-    names = sorted(set(cells["group_by"].to_pylist()), key=lambda name: name or "")
+    names = sorted(cells["group_by"].unique().to_pylist(), key=lambda name: name or "")
     for name in names:
-        chosen = cells.filter(_equal("group_by", name))
-        reps = sorted(set(chosen["rep"].to_pylist()))
+        chosen = cells if len(names) == 1 else cells.filter(_equal("group_by", name))
+        reps = sorted(chosen["rep"].unique().to_pylist())
         found[name] = [
             _family(
-                chosen.filter(ds.field("rep") == rep),
+                chosen if len(reps) == 1 else chosen.filter(ds.field("rep") == rep),
                 moments.filter(_equal("group_by", name) & (ds.field("rep") == rep)),
                 name,
                 tallies,
@@ -237,16 +236,20 @@ def _equal(column: str, value: str | None) -> ds.Expression:
 def _family(
     cells: pa.Table, moments: pa.Table, name: str | None, tallies: Tallies, clustered: bool
 ) -> FamilySums:
+    cells = cells.sort_by([(each, "ascending") for each in ("group_value", "fold", "cell")])
     lengths = np.diff(cells["effects"].combine_chunks().offsets.to_numpy())
-    value = np.repeat(np.array(cells["group_value"].to_pylist(), dtype=object), lengths)
-    cell_names, cell = np.unique(
-        np.array(cells["cell"].to_pylist(), dtype=str), return_inverse=True
-    )
-    effect = np.array(_flat(cells, "effects").to_pylist(), dtype=object)
-    pairs = list(zip(value.tolist(), effect.tolist(), strict=True))
-    ids = sorted(set(pairs), key=lambda pair: (pair[1], pair[0] or ""))
-    index = {pair: i for i, pair in enumerate(ids)}
-    column = np.array([index[pair] for pair in pairs], dtype=np.int64)
+    values, value = _coded(cells["group_value"].combine_chunks())
+    names, effect = _coded(_flat(cells, "effects"))
+    cell_names, cell = _coded(cells["cell"].combine_chunks())
+    cell = np.argsort(np.argsort(np.array(cell_names, dtype=str)))[cell]  # in the labels' order
+    pair = np.repeat(value, lengths) * len(names) + effect
+    seen = np.flatnonzero(np.bincount(pair, minlength=len(values) * len(names)))
+    pairs = [(values[i // len(names)], str(names[i % len(names)])) for i in seen.tolist()]
+    ids = sorted(pairs, key=lambda pair: (pair[1], pair[0] or ""))
+    index: dict[tuple[str | None, str], int] = {pair: i for i, pair in enumerate(ids)}
+    place = np.zeros(len(values) * len(names), dtype=np.int64)
+    place[seen] = [index[pair] for pair in pairs]
+    column = place[pair]
     n = _flat(cells, "n").to_numpy(zero_copy_only=False)
     used = n > 0
     matrices = {level: np.zeros((3, len(ids), len(ids))) for level in ("unit", "cluster")}
@@ -277,6 +280,13 @@ def _family(
 
 def _flat(cells: pa.Table, column: str) -> pa.Array:
     return cells[column].combine_chunks().flatten()
+
+
+def _coded(column: pa.Array) -> tuple[list[str | None], NDArray[np.int64]]:
+    """Distinct texts, and which of them each entry is; NULL is one of them."""
+    encoded = column.dictionary_encode(null_encoding="encode")
+    index = encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64)
+    return encoded.dictionary.to_pylist(), index
 
 
 def _fill(matrix: Any, index: dict[tuple[Any, Any], int], row: dict[str, Any]) -> None:

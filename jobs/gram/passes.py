@@ -13,7 +13,6 @@ from estimators.gram.partials import Sums, Tree, nothing
 from estimators.gram.record_pass import Recording
 from jobs.gram import partials, tasks
 from jobs.gram.blocks import Block, Blocks
-from jobs.gram.tasks import BlockSums
 from jobs.gram.workers import Workers
 from jobs.ledger import Progress
 
@@ -49,20 +48,19 @@ def first_pass(
     reps = file.frame.reps
     trees: list[list[Tree[Sums]]] = [[Tree() for _ in range(layout.folds)] for _ in range(reps)]
     there = partials.known(root, layout, blocks) if reuse else set()
+    fresh = [each for each in blocks if each.place not in there]
+    sums = crew.each(tasks.sum_block, (layout, file), fresh, _memory(layout, file, fresh))
     done = 0
     for part in _together(layout, blocks, reps):
-        old = partials.read(root, layout, [each for each in part if each.place in there])
-        fresh = [each for each in part if each.place not in there]
-        new: dict[tuple[int, int], BlockSums] = {}
-        memory = _memory(layout, file, fresh)
-        for found in crew.each(tasks.sum_block, (layout, file), fresh, memory):
-            new[found.block.place] = found
-            progress("crossfit", done + len(new), len(blocks), "partial Grams")
+        found = partials.read(root, layout, [each for each in part if each.place in there])
+        new = [next(sums) for each in part if each.place not in there]
         if reuse and new:
-            partials.append(root, layout, list(new.values()))
+            partials.append(root, layout, new)
+        found |= {each.block.place: each for each in new}
         done += len(part)
+        progress("crossfit", done, len(blocks), "partial Grams")
         for block in part:
-            for rep, leaves in enumerate((old | new)[block.place].reps):
+            for rep, leaves in enumerate(found[block.place].reps):
                 for leaf in leaves:
                     position = leaf.leaf.position(layout.depth)
                     trees[rep][leaf.leaf.fold].push(position, leaf.sums)

@@ -65,8 +65,10 @@ def batches(features: Stage, profile: Profile, columns: Sequence[str]) -> Iterat
         ):
             here = [name for name in columns if name in file.schema_arrow.names]
             for batch in file.iter_batches(BATCH, columns=here, use_threads=False):
-                rows = pa.Table.from_batches([batch])
-                yield _as(rows, schema)
+                rows = _as(pa.Table.from_batches([batch]), schema)
+                del batch
+                yield rows
+                del rows  # two batches are never in memory
 
 
 def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:

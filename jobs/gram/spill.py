@@ -99,6 +99,7 @@ def spill(
         for batch in batches(features, profile, frame.columns):
             walk.add(batch, file)
             done += len(batch)
+            del batch  # the next one is read now
             progress("crossfit", done, features.rows, "rows by block")
     return walk.finish(str(path), file)
 
@@ -116,11 +117,13 @@ class _Walk:
 
     def add(self, batch: pa.Table, file: BlockFile) -> None:
         """Take a batch in."""
-        row = self._columns(batch)
-        slices = self.cut.slices(batch["unit_time"])
-        buckets = self.cut.buckets(row["place"].view(np.uint64))
+        own = hashes(batch["unit_id"])
+        owner = hashes(batch["cluster_id"]) if self.frame.clustered else own
+        slices, buckets = self.cut.slices(batch["unit_time"]), self.cut.buckets(place(owner))
         order = np.lexsort((buckets, slices))
-        whole = np.stack([row[name][order] for name in self.frame.rows])
+        whole = np.empty((len(self.frame.rows), len(batch)))
+        for out, column in zip(whole, self._columns(batch, own, owner), strict=True):
+            np.take(column, order, out=out, mode="clip")
         row = dict(zip(self.frame.rows, whole, strict=True))
         places = places_of(slices[order], buckets[order])
         file.write(places, whole)
@@ -148,26 +151,27 @@ class _Walk:
             {name: _sorted(each) for name, each in self.groups.items()},
         )
 
-    def _columns(self, batch: pa.Table) -> dict[str, Doubles]:
+    def _columns(
+        self, batch: pa.Table, own: NDArray[np.uint64], owner: NDArray[np.uint64]
+    ) -> Iterator[Doubles]:
+        """A batch's columns in the order of `Frame.rows`, one in memory at a time."""
         frame = self.frame
-        own = hashes(batch["unit_id"])
-        owner = batch["cluster_id"] if frame.clustered else batch["unit_id"]
-        hashed = hashes(owner) if frame.clustered else own
-        cell = (
-            (hashed % np.uint64(BUCKETS)).astype(np.float64)
-            if self.bucketed
-            else self.cells.encode(owner).astype(np.float64)
-        )
-        numbers = (*frame.numbers, *frame.treatments, *frame.outcomes, "weight")
-        row = {name: self._number(batch, name) for name in numbers}
-        codes = {name: each.encode(batch[name]) for name, each in self.categories.items()}
-        for name, columns in zip(frame.group_names, frame.groupings, strict=True):
-            codes[f"by {name}"] = self.groups[name].encode(_crossed(batch, columns))
-        row |= {name: each.astype(np.float64) for name, each in codes.items()}
+        for name in (*frame.numbers, *frame.treatments, *frame.outcomes, "weight"):
+            yield self._number(batch, name)
+        for name, each in self.categories.items():
+            yield each.encode(batch[name]).astype(np.float64)
         flat = pc.list_flatten(batch["fold"]).to_numpy().reshape(len(batch), -1)
-        row |= {f"fold {rep}": flat[:, rep].astype(np.float64) for rep in range(frame.reps)}
-        at = place(hashed)
-        return row | {"cell": cell, "unit": own.view(np.float64), "place": at.view(np.float64)}
+        for rep in range(frame.reps):
+            yield flat[:, rep].astype(np.float64)
+        for name, columns in zip(frame.group_names, frame.groupings, strict=True):
+            yield self.groups[name].encode(_crossed(batch, columns)).astype(np.float64)
+        if self.bucketed:
+            yield (owner % np.uint64(BUCKETS)).astype(np.float64)
+        else:
+            named = batch["cluster_id"] if frame.clustered else batch["unit_id"]
+            yield self.cells.encode(named).astype(np.float64)
+        yield own.view(np.float64)
+        yield place(owner).view(np.float64)
 
     def _number(self, batch: pa.Table, name: str) -> Doubles:
         values = np.asarray(batch[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
