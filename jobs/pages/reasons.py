@@ -12,6 +12,8 @@ from jobs.pages.wording import Row, metric_title, model, number
 
 Status = Literal["pass", "warn", "fail"]
 _ORDER: tuple[Status, ...] = ("fail", "warn", "pass")
+_NOISE = -0.01
+"""R2 out of fold above which a model that is worse than a constant is so by chance."""
 _BOUND = {">=": "min", ">": "above", "<=": "max", "<": "below"}
 
 
@@ -180,8 +182,14 @@ def _strength(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str
 
 def _quality(what: str) -> Callable[[CheckRow, Mapping[str, Any], Row | None], str | None]:
     def explain(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
-        if row is None:
+        if row is None or check.value is None:
             return None
+        if check.value > _NOISE:
+            return (
+                f"the covariates do not predict the {what} (out-of-fold R2"
+                f" {number(check.value, 2)}, {model(row)} on {row['outcome']}): no"
+                " fault where they cannot, and a constant serves as well"
+            )
         return (
             f"the model of the {what} predicts worse than a constant out of fold"
             f" (R2 {number(check.value, 2)}, {model(row)} on {row['outcome']}):"

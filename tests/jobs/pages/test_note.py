@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from conf.gates import CheckRow
 from jobs.pages import note
 from jobs.pages.evidence import Evidence
-from jobs.pages.reasons import findings, line, why
+from jobs.pages.reasons import Finding, findings, line, why
 from jobs.pages.wording import decimals, interval, number, shorten, significant
 from tests.jobs import record_sample as sample
 from tests.jobs.record_sample import evidence
@@ -138,6 +139,19 @@ def test_findings_are_worst_first_and_a_gate_shows_its_own_bound(march: Evidence
     assert line(gate) == "attrition.gap **FAIL** 0.0633 (max 0.02)"
     assert "selects on an outcome" in why(march, gate)
     assert all(each.name != "attrition.share" for each in found)
+
+
+@pytest.mark.parametrize(
+    ("r2", "says"), [(-0.002, "no fault where they cannot"), (-0.12, "take gentler learners")]
+)
+def test_a_model_that_learns_nothing_is_told_from_one_that_overfits(
+    march: Evidence, r2: float, says: str
+) -> None:
+    worst = CheckRow(
+        "plr.slope.rain.dep_delay", "nuisance_quality", "treatment_r2", r2, ">=", 0.0, False, "{}"
+    )
+    found = Finding("nuisance_quality.treatment_r2", "warn", worst, (">=", 0.0))
+    assert says in why(march, found)
 
 
 @pytest.mark.parametrize(
