@@ -1,9 +1,9 @@
 """The crossfit stage on the Gram engine, from committed feature files: memory, time, reuse.
 
 ``python -m tests.bench.gram_pipeline --rows 1000000 10000000`` writes ``gram_pipeline.csv``. The
-features (50 covariates, 5 treatments, 20 outcomes) are committed with delta-rs in files of a
-million rows, as Spark would leave them; making them is not timed. Each run is a process of its own,
-so that its peak memory is its own: the largest resident set of the process, threads inline.
+features are those of `gram_lake`; making them is not timed, and ``--prepare`` makes them
+beforehand. Each run is a process of its own: peak memory is the largest resident set of that
+process, its threads inline. Rows and scratch of 50 M rows take 45 GB of disk on a grid of 256.
 """
 
 from __future__ import annotations
@@ -15,110 +15,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime, timedelta
+import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from deltalake import write_deltalake
 
-from conf.keys import features_key, numerics_label, platform_label
-from conf.load import load_study
-from conf.profile import Profile, load_profile
-from conf.windows import parse_span
 from jobs import crossfit, estimate, ledger, memory
 from jobs.estimate import read_effects
 from jobs.gram import compute
-from jobs.lake import open_table
-from jobs.ledger import Stage
-from jobs.resolve import Resolved, resolve
-from tests.bench.gram_world import (
-    FOLDS,
-    OUTCOMES,
-    TREATMENTS,
-    Table,
-    bucket_rows,
-    matrices,
-    timed,
-)
-
-FILE = 1_000_000
-DAYS = 30
-START = datetime(2024, 3, 1, tzinfo=UTC)
-
-
-def study(segments: int, slice_days: int) -> str:
-    learner = f"{{learner: gram, segments: {segments}, slice_days: {slice_days}}}"
-    listed = {
-        "treatments": ", ".join(f"t{j}: continuous" for j in range(TREATMENTS)),
-        "outcomes": ", ".join(f"y{m}: continuous" for m in range(OUTCOMES)),
-        "covariates": ", ".join(f"x{j}" for j in range(50)),
-    }
-    columns = [f"x{j}" for j in range(50)] + [f"t{j}" for j in range(TREATMENTS)]
-    columns += [f"y{m}" for m in range(OUTCOMES)]
-    selected = f"SELECT id, at, {', '.join(columns)} FROM rows"  # noqa: S608  made of own names
-    return (
-        'study: bench\nsources:\n  rows: {table: "{lake}/rows", event_time: at}\n'
-        f"units:\n  sql: {selected}\n  id: id\n  time: at\n"
-        f"treatments: {{{listed['treatments']}}}\noutcomes: {{{listed['outcomes']}}}\n"
-        f"covariates: [{listed['covariates']}]\nfolds: {{k: {FOLDS}}}\n"
-        f"nuisances: {{outcome: {learner}, treatment: {learner}}}\n"
-        "effects: [{method: plr, marginal: true}]\nchecks: [nuisance_quality]\n"
-    )
-
-
-def place(home: Path, workers: int) -> Profile:
-    base = load_profile("local")
-    ray = base.ray.model_copy(update={"inline_below": 10**12, "num_cpus": workers})
-    return base.model_copy(update={"home": home, "ray": ray})
-
-
-def window(home: Path, workers: int) -> tuple[Resolved, Profile, str]:
-    profile, loaded = place(home, workers), load_study(str(home / "bench.yaml"))
-    found = resolve(loaded, parse_span(None, loaded.study.window), profile, {})
-    pins = {name: (each.table_id, each.version) for name, each in found.pins.items()}
-    return found, profile, features_key(loaded.study, found.span, pins)
-
-
-def commit(home: Path, n: int, days: range) -> None:
-    """Commit a source's new version, and features of it: rows of some days, spread evenly."""
-    source = pa.table({"id": ["a"], "at": pa.array([START], pa.timestamp("us", tz="UTC"))})
-    write_deltalake(str(home / "lake" / "rows"), source, mode="append")
-    found, profile, key = window(home, 1)
-    path = f"{profile.features_root}/bench"
-    for part, first in enumerate(range(0, n, FILE)):
-        write_deltalake(path, _file(key, part, min(FILE, n - first), days), mode="append",
-                        partition_by=["features_key"])  # fmt: skip
-    stage = Stage(
-        "features", "computed", key, "features/bench", open_table(path).version(), n, 0.0,
-        f"{n} rows of {days}", {"clusters": n, "window": found.span.label},
-    )  # fmt: skip
-    ledger.commit(
-        profile.record_root, stage, study="bench", window=(found.span.start, found.span.end),
-        sources=found.sources, numerics=numerics_label(), platform=platform_label(),
-    )  # fmt: skip
-
-
-def _file(key: str, part: int, n: int, days: range) -> pa.Table:
-    """A file's rows: those of a day are the same whichever days are asked for."""
-    tables = []
-    for day in days:
-        size = n // DAYS
-        rows = bucket_rows(size, part, 12, seed=day)
-        at = pa.array([START + timedelta(days=day, hours=5)] * size, pa.timestamp("us", tz="UTC"))
-        fold = pa.array(rows.fold.astype(np.int32))
-        columns = {
-            "features_key": pa.repeat(key, size),
-            "unit_id": pa.array([f"{part:03d}-{day:02d}-{i:06d}" for i in range(size)]),
-            "cluster_id": pa.nulls(size, pa.string()),
-            "unit_time": at,
-            "weight": rows.weight,
-            "fold": pa.FixedSizeListArray.from_arrays(fold, 1).cast(pa.list_(pa.int32())),
-        }
-        columns |= {**rows.covariates, **rows.treatments, **rows.outcomes}
-        tables.append(pa.table(columns))
-    return pa.concat_tables(tables)
+from tests.bench.gram_lake import DAYS, commit, prepare, study, window
+from tests.bench.gram_world import Table, bucket_rows, matrices, timed
 
 
 def one(home: Path, workers: int) -> dict[str, float]:
@@ -135,7 +42,7 @@ def one(home: Path, workers: int) -> dict[str, float]:
 
     compute.moments_table = noted  # the first of the record's tables: both walks are over
     with timed() as fits:
-        stage = crossfit.run(found, built, profile)
+        stage = crossfit.run(found, built, profile, _Told())
     assert stage.status == "computed"
     peak = _peak()
     with timed() as sums:
@@ -160,6 +67,20 @@ def one(home: Path, workers: int) -> dict[str, float]:
     }
 
 
+class _Told:
+    """Progress on stderr, every ten seconds."""
+
+    def __init__(self) -> None:
+        self.last = self.began = time.monotonic()
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        now = time.monotonic()
+        if now - self.last > 10.0:  # seconds
+            self.last = now
+            at = f"{now - self.began:.0f} s, {_peak():.0f} MiB at most"
+            print(f"{stage}: {note}, {done:,} of {total:,} ({at})", file=sys.stderr, flush=True)
+
+
 def _peak() -> float:
     """Largest resident set of this process so far, MiB."""
     return memory.peak() / 2**20
@@ -168,16 +89,18 @@ def _peak() -> float:
 def alone(home: Path, workers: int) -> dict[str, float]:
     command = [sys.executable, "-m", "tests.bench.gram_pipeline", "--alone", str(home)]
     answer = subprocess.run(
-        [*command, "--workers", str(workers)], check=True, capture_output=True, text=True
+        [*command, "--workers", str(workers)], check=True, stdout=subprocess.PIPE, text=True
     )
     return dict(json.loads(answer.stdout.splitlines()[-1]))
 
 
 def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, float]) -> None:
-    home = Path(tempfile.mkdtemp(prefix="bench-", dir=options.scratch))
+    """A size's figures; its home is made where it is not there, and deleted unless kept."""
+    home = Path(options.scratch or tempfile.gettempdir()) / f"gram-{n}-grid-{options.grid}"
     try:
-        (home / "bench.yaml").write_text(study(options.segments, options.slice_days))
-        commit(home, n, range(DAYS - 1))
+        prepare(home, n, study(options.segments, options.slice_days), options.grid)
+        if options.prepare:
+            return
         found = alone(home, options.workers)
         first.update({} if first else found)
         rows = int(found["rows"])
@@ -197,7 +120,7 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
         if options.peer_rows:
             peer(table, rows, found["crossfit_cpu"] + found["estimate_cpu"], options)
         if n <= options.reuse_up_to:
-            commit(home, n, range(DAYS))
+            commit(home, n, range(DAYS), options.grid)
             again = alone(home, options.workers)
             per_row = again["crossfit_cpu"] / again["rows"] / found["crossfit_cpu"] * found["rows"]
             note = f"{DAYS - 1} of {DAYS} days from the table"
@@ -208,7 +131,8 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
                 "cpu_a_row_with_a_new_day_over_scratch", int(again["rows"]), per_row, "x", note
             )
     finally:
-        shutil.rmtree(home, ignore_errors=True)
+        if not (options.keep or options.prepare):
+            shutil.rmtree(home, ignore_errors=True)
 
 
 def peer(table: Table, rows: int, own: float, options: argparse.Namespace) -> None:
@@ -230,9 +154,12 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--segments", type=int, default=2)
     parser.add_argument("--slice-days", type=int, default=1)
-    parser.add_argument("--reuse-up-to", type=int, default=1_000_000)
+    parser.add_argument("--reuse-up-to", type=int, default=0)
     parser.add_argument("--peer-rows", type=int, default=0)
+    parser.add_argument("--grid", type=int, default=0, help="steps of a unit; 0: any double")
     parser.add_argument("--scratch", default=None)
+    parser.add_argument("--keep", action="store_true", help="leave the features for another run")
+    parser.add_argument("--prepare", action="store_true", help="make the features and stop")
     parser.add_argument("--out", default="gram_pipeline.csv")
     parser.add_argument("--alone", default="")
     options = parser.parse_args()
@@ -243,11 +170,13 @@ def main() -> None:
     sizes = " ".join(str(n) for n in options.rows)
     for n in options.rows:
         measure(table, n, options, first)
+        if options.prepare:
+            continue
         table.write(
             options.out,
             f"python -m tests.bench.gram_pipeline --rows {sizes} --segments {options.segments} "
             f"--slice-days {options.slice_days} --reuse-up-to {options.reuse_up_to} "
-            f"--peer-rows {options.peer_rows}",
+            f"--peer-rows {options.peer_rows} --grid {options.grid}",
         )
 
 
