@@ -40,9 +40,16 @@ def _specs(study: Study, effect: Effect) -> Iterator[EffectSpec]:
                 instrument=instrument,
                 instrument_kind=moved.kind if moved else None,
                 propensity=moved.propensity if moved else treated.propensity,
+                joint=_joint(study, effect),
             )
             for arm, control in arms_asked(estimand, treated.arms, treated.control):
                 yield from _corrected(replace(spec, arm=arm, control=control), measured)
+
+
+def _joint(study: Study, effect: Effect) -> tuple[str, ...] | None:
+    """Treatments of a joint fit: several in PLR are one, unless it is asked for one at a time."""
+    alone = effect.marginal or effect.treatment is not None or len(study.treatments) == 1
+    return None if effect.method != "plr" or alone else tuple(study.treatments)
 
 
 def cate_specs(study: Study) -> tuple[CateSpec, ...]:

@@ -228,7 +228,9 @@ class Effect(Section):
     instrument: Name | None = Field(
         None, description="Of pliv and iivm; omitted: the study's only instrument."
     )
-    marginal: bool = Field(False, description="PLR: one treatment at a time.")
+    marginal: bool = Field(
+        False, description="PLR: one treatment at a time; omitted, several are one joint fit."
+    )
 
 
 class CheckSpec(Section):

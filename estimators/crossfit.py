@@ -18,7 +18,9 @@ from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_mome
 from estimators.checks import IMPLEMENTATIONS, applicable
 from estimators.debias.in_scores import CalibrationSums, calibration_sums
 from estimators.debias.in_study import NOTHING, Corrections, powered_scores
-from estimators.effects import EffectSpec, Spec, arm_column, group_by_name
+from estimators.dependence import correlation_of, dependent
+from estimators.effects import EffectSpec, Spec, arm_column, blocks, group_by_name
+from estimators.joint import JointScores, block_cells, elements, solved_scores
 from estimators.learners import Fold, open_fold, seed_of
 from estimators.learners.draws import positions
 from estimators.learners.tuning import choose, is_tuned, own, split, subsample
@@ -46,7 +48,7 @@ class Plan:
         Targets that share rows and a binned matrix.
     failed
         Error code by effect id: ``constant_treatment``, ``constant_instrument``, ``empty_arm``,
-        ``missing_outcome``.
+        ``missing_outcome``, ``collinear_treatments`` (of a joint fit: all its effects).
     corrections
         What corrects predicted outcomes.
     """
@@ -76,8 +78,12 @@ class Sums:
     ----------
     cells, moments
         By grouping; the key None holds the totals.
+    scores
+        By unit; of a joint block as solved over all units.
     calibration
         A calibration's share of the uncertainty as cells, by grouping.
+    joint
+        Cells of the joint blocks, by grouping: there `a` is a matrix, row by row.
     """
 
     rep: int
@@ -86,12 +92,20 @@ class Sums:
     tallies: list[Tally]
     scores: list[EffectScores]
     calibration: Mapping[str | None, list[CalibrationSums]] = field(default_factory=dict)
+    joint: Mapping[str | None, list[CellSums]] = field(default_factory=dict)
 
 
 def plan(units: Units, effects: tuple[EffectSpec, ...], corrections: Corrections = NOTHING) -> Plan:
     """Decide what can be estimated and what must be fitted, before any fit."""
     failed = {each.effect_id: code for each in effects if (code := _fault(units, each)) is not None}
     good = tuple(each for each in effects if each.effect_id not in failed)
+    failed |= {
+        each.effect_id: "collinear_treatments"
+        for block in blocks(good)
+        if _collinear(units, block)
+        for each in block
+    }
+    good = tuple(each for each in good if each.effect_id not in failed)
     rows = units.row_masks(effects)
     targets = needed(good, rows)
     work = passes(target for names in targets.values() for target in names.values())
@@ -112,6 +126,15 @@ def _fault(units: Units, effect: EffectSpec) -> str | None:
         if _training_counts(units, observed & arm).min() < units.k:
             return "empty_arm"
     return None
+
+
+def _collinear(units: Units, block: Sequence[EffectSpec]) -> bool:
+    """Whether the treatments of a joint fit are sums of one another, as learners may not show."""
+    rows = ~np.isnan(units.outcomes[block[0].column])
+    values = np.stack([units.treatments[each.exposure][rows] for each in block])
+    values -= values.mean(axis=1, keepdims=True)
+    moments = np.array([[float((one * two).sum()) for two in values] for one in values])
+    return bool(dependent(correlation_of(moments))[1])
 
 
 def _arms(units: Units, effect: EffectSpec) -> list[NDArray[np.bool_]]:
@@ -216,25 +239,42 @@ def place(units: Units, results: Sequence[tuple[Task, Doubles]]) -> dict[Target,
 def summarise(units: Units, plan: Plan, rep: int, predictions: Mapping[Target, Doubles]) -> Sums:
     """Scores and sums of one repetition from its out-of-fold predictions."""
     fitted = [_fitted(units, plan, each, rep, predictions) for each in plan.effects]
-    scores = [_scores(each, plan.corrections) for each in fitted]
-    named: list[tuple[str | None, list[EffectScores]]] = [(None, scores)]
-    for by in groupings(plan.effects):
-        chosen = [
-            each for each, effect in zip(scores, plan.effects, strict=True) if by in effect.by
-        ]
-        named.append((group_by_name(by), chosen))
-    cells, moments, calibration = {}, {}, {}
-    for name, chosen in named:
+    single = [each for each in fitted if each.effect.joint is None]
+    scores = [_scores(each, plan.corrections) for each in single]
+    joint = _joint(fitted)
+    cells, moments, calibration, matrices = {}, {}, {}, {}
+    for by in (None, *groupings(plan.effects)):
+        name = None if by is None else group_by_name(by)
         groups = None if name is None else units.groups[name]
-        cells[name] = sum_cells(units, rep, chosen, groups)
-        moments[name] = sum_moments(units, chosen, groups)
-        ids = {each.effect_id for each in chosen}
-        corrected = [pair for pair in zip(fitted, scores, strict=True) if pair[1].effect_id in ids]
-        calibration[name] = calibration_sums(units, corrected, plan.corrections, groups)
+        every = zip(single, scores, strict=True)
+        pairs = [pair for pair in every if by is None or by in pair[0].effect.by]
+        chosen = [each for _, each in pairs]
+        mine = [each for each, of in joint if by is None or by in of.by]
+        if chosen:
+            cells[name] = sum_cells(units, rep, chosen, groups)
+        matrices[name] = [block_cells(units, rep, each, groups) for each in mine]
+        parts = [part for each in mine for part in elements(each)]
+        moments[name] = sum_moments(units, [*chosen, *parts], groups)
+        calibration[name] = calibration_sums(units, pairs, plan.corrections, groups)
     tallies = _tallies(units, fitted)
     if rep == 0:
         tallies += plan.corrections.tallies
-    return Sums(rep, cells, moments, tallies, scores, calibration)
+    solved = [score for each, _ in joint for score in solved_scores(each, units.weight)]
+    return Sums(rep, cells, moments, tallies, [*scores, *solved], calibration, matrices)
+
+
+def _joint(fitted: Sequence[Fitted]) -> list[tuple[JointScores, EffectSpec]]:
+    """Residuals of each joint block, and one of its effects."""
+    by_id = {each.effect.effect_id: each for each in fitted}
+    found = []
+    for block in blocks([each.effect for each in fitted]):
+        members = [by_id[each.effect_id] for each in block]
+        rows, first = members[0].rows, members[0]
+        v = np.stack([each.d - each.nuisance["m"] for each in members])
+        u = first.y - first.nuisance["l"]
+        v, u = np.where(rows, v, 0.0), np.where(rows, u, 0.0)
+        found.append((JointScores(tuple(each.effect_id for each in block), rows, v, u), block[0]))
+    return found
 
 
 def _fitted(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,8 @@ class EffectSpec:
     propensity
         Column with the known probability of treatment (with an instrument: of the instrument);
         None where it is estimated.
+    joint
+        Treatments that PLR regresses on together, this one among them; None for one at a time.
     prediction
         Column of the features table that predicts the outcome; None where it is observed.
     correction
@@ -62,6 +64,7 @@ class EffectSpec:
     instrument: str | None = None
     instrument_kind: Kind | None = None
     propensity: str | None = None
+    joint: tuple[str, ...] | None = None
 
     @property
     def model(self) -> str:
@@ -123,6 +126,15 @@ class EffectSpec:
 def arm_column(treatment: str, arm: str | None) -> str:
     """Name of a treatment's 0/1 column of an arm: ``dose=high``; the treatment's own without."""
     return treatment if arm is None else f"{treatment}={arm}"
+
+
+def blocks(effects: Iterable[EffectSpec]) -> list[list[EffectSpec]]:
+    """Effects that are solved together, block by block: those of one joint fit on one outcome."""
+    found: dict[tuple[tuple[str, ...], str], list[EffectSpec]] = {}
+    for each in effects:
+        if each.joint is not None:
+            found.setdefault((each.joint, each.column), []).append(each)
+    return list(found.values())
 
 
 def arms_asked(

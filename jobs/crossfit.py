@@ -18,6 +18,7 @@ from conf.profile import Profile
 from estimators.conditional import CatePlan, Conditional, conditional, joined, plan_cate
 from estimators.crossfit import Plan, Sums, Task, place, plan, summarise, tasks
 from estimators.debias.choice import choose, likeness
+from estimators.effects import blocks
 from estimators.errors import NotEstimableError, Where
 from estimators.meta import Final
 from jobs import ledger
@@ -113,6 +114,9 @@ def _by_rows(resolved: Resolved, features: Stage, profile: Profile, progress: Pr
         "reps": int(table.units.fold.shape[1]),
         "unit_scores": "scores" in tables,
     }
+    joint = [each.effect_id for block in blocks(work.effects) for each in block]
+    if joint:
+        detail["joint"] = joint
     if added.failed:
         detail["cate_failed"] = dict(added.failed)
     return Computed(key, tables, detail | ({"corrections": facts} if facts else {}))

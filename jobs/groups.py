@@ -168,6 +168,14 @@ def _scored(
             where=Where(column=by),
             remedy=f"declare `by: [{by}]` for it in the study and run again",
         )
+    joint = [each for each in effect_ids if each in (run.crossfit.detail or {}).get("joint", ())]
+    if joint:
+        raise UsageError(
+            f"unit scores of {joint[0]} are solved over all units, with the other treatments'",
+            code="not_declared",
+            where=Where(column=by),
+            remedy=f"declare `by: [{by}]` for it in the study and run again",
+        )
     columns = grouping(by)
     table = _features(profile, run, study, columns)
     name, groups = groups_of(table, columns)

@@ -16,6 +16,7 @@ from estimators.inference import FamilySums
 from estimators.tallies import Tallies, Tally
 from estimators.units import Units
 from jobs.contracts import CATE, CELLS, DOUBLES, MOMENTS, SCORES, TALLIES
+from jobs.joint import solved
 from jobs.lake import read_record
 from jobs.unit_table import UnitTable
 
@@ -30,7 +31,7 @@ def _constant(value: Any, n: int, kind: pa.DataType) -> pa.Array:
 
 
 def _lists(values: Any, kind: pa.DataType) -> pa.Array:
-    """``(C, E)`` as C lists of E."""
+    """``(C, E)`` as C lists of E: of joint blocks E is J * J for `a`."""
     rows, width = values.shape
     offsets = pa.array(np.arange(rows + 1, dtype=np.int32) * width)
     return pa.ListArray.from_arrays(offsets, pa.array(values.reshape(-1), kind))
@@ -42,6 +43,12 @@ def cells_table(key: str, units: Units, sums: Sequence[Sums]) -> pa.Table:
         _cells(key, units, each.rep, name, cells)
         for each in sums
         for name, cells in each.cells.items()
+    ]
+    parts += [
+        _cells(key, units, each.rep, name, cells)
+        for each in sums
+        for name, found in each.joint.items()
+        for cells in found
     ]
     parts += [
         _calibration(key, units, each.rep, name, cells)
@@ -211,6 +218,7 @@ def families(
 
     Cells merge in any grouping; here by sorting them, so that equal sums give equal bytes.
     """
+    cells, moments = solved(cells, moments)
     found: dict[str | None, list[FamilySums]] = {}
     names = sorted(cells["group_by"].unique().to_pylist(), key=lambda name: name or "")
     for name in names:

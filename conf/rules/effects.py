@@ -108,11 +108,19 @@ def _instrument(parts: Parts, place: Place, entry: dict[str, Any], name: str) ->
 
 
 def _joint(parts: Parts, place: Place, entry: dict[str, Any]) -> Iterator[Fault]:
-    """Several treatments in PLR are joint; the pairwise effect must be asked for."""
-    if len(parts.treatments) > 1 and entry.get("marginal") is not True:
-        found = f"plr with {len(parts.treatments)} treatments, which is a joint fit"
-        allowed = "`marginal: true`, one treatment at a time; joint fits are not offered yet"
+    """Several treatments in PLR are one joint fit; the pairwise effect must be asked for."""
+    if len(parts.treatments) == 1 or entry.get("marginal") is True:
+        return
+    if isinstance(entry.get("treatment"), str):
+        found = f"plr of one of {len(parts.treatments)} treatments"
+        allowed = "no `treatment:` for the joint fit of all, or `marginal: true` for this one alone"
         yield parts.doc.fault(place, found, allowed)
+    asked = entry.get("outcome")
+    known = [name for name in parts.outcomes if asked in (None, name)]
+    predicted = [name for name in known if parts.doc.mapping("outcomes", name, "predicted")]
+    if predicted:
+        found = f"a joint plr of the predicted outcome {predicted[0]!r}"
+        yield parts.doc.fault(place, found, "`marginal: true`, one treatment at a time")
 
 
 def _groupings(parts: Parts, place: Place) -> Iterator[Fault]:

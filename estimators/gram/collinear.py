@@ -7,14 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from estimators.gram.blas import Doubles, one_thread
+from estimators.dependence import PARTNER, pivot
+from estimators.gram.blas import one_thread
 from estimators.gram.ridge import centred
 from estimators.gram.system import Gram
-
-TOLERANCE = 1e-9
-"""Share of a column's variance that the others must leave; below it the column is their sum."""
-PARTNER = 1e-6
-"""Smallest standardised weight of a partner that is named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +48,8 @@ def collinearity(gram: Gram, names: Sequence[str]) -> Collinearity:
     Notes
     -----
     A pivoted Cholesky factorisation of the correlation matrix: the column with the most variance
-    left is taken, until none has more than `TOLERANCE`. Those left over depend on those taken.
+    left is taken, until none has more than `dependence.TOLERANCE`. Those left over depend on
+    those taken.
     """
     _, products = centred(gram)
     d = gram.p - 1
@@ -77,22 +74,3 @@ def collinearity(gram: Gram, names: Sequence[str]) -> Collinearity:
         for j, column in enumerate(left)
     )
     return Collinearity(constant, dependent)
-
-
-def pivot(correlation: Doubles) -> tuple[list[int], list[int]]:
-    """Columns that span all, and those that are left, each ascending; the first among equals."""
-    size = len(correlation)
-    rest = np.diagonal(correlation).copy()
-    rows = np.zeros((size, size))
-    taken: list[int] = []
-    for step in range(size):
-        best = int(np.argmax(rest))
-        if rest[best] <= TOLERANCE:
-            break
-        row = (correlation[best] - rows[:step, best] @ rows[:step]) / np.sqrt(rest[best])
-        rows[step] = row
-        rest = rest - row**2
-        rest[best] = -np.inf
-        taken.append(best)
-    chosen = set(taken)
-    return sorted(taken), [j for j in range(size) if j not in chosen]

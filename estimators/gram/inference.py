@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from estimators.dependence import correlation_of, dependent, pivot
 from estimators.gram.blas import Doubles, one_thread, unpack
-from estimators.gram.collinear import pivot
 from estimators.gram.shape import ScoreShape
 
 LEAST_VARIATION = 1e-9
@@ -69,9 +69,8 @@ def solve(shape: ScoreShape, total: Doubles, variation: Doubles, *, joint: bool 
 def _solve(a: Doubles, b: Doubles, *, joint: bool) -> Doubles:
     if not joint:
         return np.asarray(b / np.diagonal(a))
-    scale = np.sqrt(np.diagonal(a))
     with one_thread():
-        taken, _ = pivot(a / np.outer(scale, scale))
+        taken, _ = pivot(correlation_of(a))
         theta = np.zeros_like(b)
         theta[:, taken] = np.linalg.solve(a[np.ix_(taken, taken)], b[:, taken].T).T
     return theta
@@ -88,15 +87,9 @@ def _faults(a: Doubles, variation: Doubles, *, joint: bool) -> list[str | None]:
     ]
     good = [j for j, code in enumerate(codes) if code is None]
     if joint and len(good) > 1:
-        scale = np.sqrt(np.diagonal(a)[good])
-        correlation = a[np.ix_(good, good)] / np.outer(scale, scale)
         with one_thread():
-            taken, left = pivot(correlation)
-            weights = np.linalg.solve(
-                correlation[np.ix_(taken, taken)], correlation[np.ix_(taken, left)]
-            )
-        partners = np.flatnonzero((np.abs(weights) > 1e-6).any(axis=1))  # noqa: PLR2004  rounding
-        for j in [*left, *(taken[i] for i in partners)]:
+            _, tied = dependent(correlation_of(a[np.ix_(good, good)]))
+        for j in tied:
             codes[good[j]] = "collinear_treatments"
     return codes
 

@@ -1,7 +1,7 @@
 """From the second pass to the record's cells, moments and tallies, so that inference is one.
 
-The record's cells hold one psi_a and one psi_b an effect: marginal effects, one treatment at a
-time (or a study's only treatment). Joint treatments need the J x J block of `inference`.
+The record's cells hold one psi_a and one psi_b an effect, and of jointly fitted treatments the
+J x J matrix: see `estimators.joint`. The second pass sums every product either way.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ import numpy as np
 
 from estimators.catalog import applies
 from estimators.cells import CellSums, Moment
-from estimators.effects import EffectSpec, group_by_name
+from estimators.effects import EffectSpec, blocks, group_by_name
 from estimators.gram.blas import Doubles, unpack
 from estimators.gram.keyed import Keyed
 from estimators.gram.pairs import PairShape, PairSums
 from estimators.gram.record_pass import CELL, NO_GROUPS
 from estimators.gram.shape import Index, ScoreShape
+from estimators.joint import element_ids, places, triangle
 from estimators.tallies import Tally
 
 Figures = tuple[float, ...]
@@ -61,6 +62,22 @@ class Recorded:
     group_rank: Mapping[str, Index]
     group_values: Mapping[str, tuple[str, ...]]
 
+    def single(self, grouping: str | None) -> list[EffectSpec]:
+        """The effects of a grouping that are solved by themselves."""
+        return [each for each in self.chosen(grouping) if each.joint is None]
+
+    def joint(self, grouping: str | None) -> list[list[EffectSpec]]:
+        """Those that are solved together, block by block."""
+        return blocks(self.chosen(grouping))
+
+    def block(self, effects: Sequence[EffectSpec]) -> tuple[Index, Index, int]:
+        """Places of a block's `joint.triangle` and of its ``v u``, and its system."""
+        _, b, system = self.place(effects)
+        j = [self.shape.treatments.index(each.treatment) for each in effects]
+        matrix = self.shape.a(int(system[0]))
+        a = np.array([matrix[j[i], j[k]] for i, k in triangle(len(j))], dtype=np.intp)
+        return a, b, int(system[0])
+
     def chosen(self, grouping: str | None) -> list[EffectSpec]:
         """The effects of a grouping; all for None."""
         if grouping is None:
@@ -79,10 +96,33 @@ class Recorded:
         return 0 if grouping is None else int(self.group_rank[grouping][code])
 
 
-def cells(found: Recorded, grouping: str | None) -> CellSums:
-    """Sums by fold, cell and group; cells that no effect has a unit in are left out."""
-    chosen = found.chosen(grouping)
-    a, b, system = found.place(chosen)
+def cells(found: Recorded, grouping: str | None) -> CellSums | None:
+    """Sums by fold, cell and group of the effects that are solved by themselves, if any."""
+    chosen = found.single(grouping)
+    if not chosen:
+        return None
+    return _cells(found, grouping, chosen, found.place(chosen))
+
+
+def joint_cells(found: Recorded, grouping: str | None) -> list[CellSums]:
+    """The same of each block that is solved together; `a` is its matrix, row by row."""
+    sums = []
+    for block in found.joint(grouping):
+        a, b, system = found.block(block)
+        whole = a[places(len(block)).ravel()]
+        at = whole, b, np.full(len(block), system)
+        sums.append(_cells(found, grouping, block, at))
+    return sums
+
+
+def _cells(
+    found: Recorded,
+    grouping: str | None,
+    chosen: Sequence[EffectSpec],
+    at: tuple[Index, Index, Index],
+) -> CellSums:
+    """Sums at the places of psi_a, psi_b and the systems; cells without a unit are left out."""
+    a, b, system = at
     size, count = found.shape.size, len(found.shape.systems)
     rows = sorted(
         (
@@ -93,13 +133,13 @@ def cells(found: Recorded, grouping: str | None) -> CellSums:
         ),
         key=lambda row: row[0],
     )
-    places = np.array([place for place, _ in rows], dtype=np.int64).reshape(-1, 3)
+    codes = np.array([place for place, _ in rows], dtype=np.int64).reshape(-1, 3)
     sums = np.array([values for _, values in rows]).reshape(len(rows), size + 2 * count)
     return CellSums(
         tuple(each.effect_id for each in chosen),
-        places[:, 0],
-        places[:, 1],
-        places[:, 2],
+        codes[:, 0],
+        codes[:, 1],
+        codes[:, 2],
         sums[:, size : size + count][:, system].astype(np.int64),
         sums[:, size + count :][:, system],
         -sums[:, a],
@@ -109,9 +149,7 @@ def cells(found: Recorded, grouping: str | None) -> CellSums:
 
 def moments(found: Recorded, grouping: str | None) -> list[Moment]:
     """Second moments of units, and of clusters where they were summed, by group."""
-    chosen = found.chosen(grouping)
-    a, b, _ = found.place(chosen)
-    ids = [each.effect_id for each in chosen]
+    a, b, ids = _elements(found, grouping)
     total = reduce(add, found.folds)
     rows: list[Moment] = []
     for level in ("unit", "cluster"):
@@ -120,9 +158,23 @@ def moments(found: Recorded, grouping: str | None) -> list[Moment]:
             for group, _, packed in total.of(level, grouping or NO_GROUPS)
         }
         for group in sorted(parts):
-            whole = unpack(parts[group], found.shape.size)
+            whole = np.pad(unpack(parts[group], found.shape.size), (0, 1))
             rows += _moments(whole, a, b, ids, level=level, group=group)
     return rows
+
+
+def _elements(found: Recorded, grouping: str | None) -> tuple[Index, Index, list[str]]:
+    """Places of psi_a and psi_b of effects and of blocks' elements; the last place holds zeros."""
+    chosen = found.single(grouping)
+    a, b, _ = found.place(chosen)
+    ids, all_a, all_b = [each.effect_id for each in chosen], [a], [b]
+    for block in found.joint(grouping):
+        matrix, vector, _ = found.block(block)
+        ids += element_ids([each.effect_id for each in block])
+        nothing = np.full(len(matrix) - len(vector), found.shape.size, dtype=np.intp)
+        all_a.append(matrix)
+        all_b += [vector, nothing]
+    return np.concatenate(all_a), np.concatenate(all_b), ids
 
 
 def _moments(

@@ -14,7 +14,8 @@ from conf.plan import effect_specs, gram_learner
 from conf.profile import Profile
 from estimators.catalog import LEARNERS
 from estimators.crossfit import Sums
-from estimators.effects import EffectSpec, Spec
+from estimators.dependence import correlation_of, dependent
+from estimators.effects import EffectSpec, Spec, blocks
 from estimators.errors import PlatformError
 from estimators.gram import record
 from estimators.gram.inference import LEAST_VARIATION
@@ -174,16 +175,23 @@ def _fit(
 
 
 def _predicted(good: Sequence[EffectSpec], fits: Sequence[Fitted]) -> dict[str, str]:
-    """Effects whose treatment its covariates give away."""
+    """Effects whose treatment its covariates give away, or the others of a joint fit do."""
     shape = fits[0].shape
     system = {name: s for s, each in enumerate(shape.systems) for name in each.outcomes}
-    return {
+    found = {
         each.effect_id: "perfectly_predicted"
         for each in good
         for fitted in fits
         if fitted.variation[system[each.outcome], shape.treatments.index(each.treatment)]
         < LEAST_VARIATION
     }
+    for block in blocks(each for each in good if each.effect_id not in found):
+        place = shape.a(system[block[0].outcome])
+        mine = [shape.treatments.index(each.treatment) for each in block]
+        totals = (fitted.scores.sum(axis=0)[place[np.ix_(mine, mine)]] for fitted in fits)
+        if any(dependent(correlation_of(each))[1] for each in totals):
+            found |= {each.effect_id: "collinear_treatments" for each in block}
+    return found
 
 
 def _sums(
@@ -212,12 +220,14 @@ def _sums(
         {name: labels for name, (labels, _) in spilled.groups.items()},
     )  # fmt: skip
     names = [None, *(name for name in frame.group_names if found.chosen(name))]
+    cells = {name: record.cells(found, name) for name in names}
     return Sums(
         rep,
-        {name: record.cells(found, name) for name in names},
+        {name: each for name, each in cells.items() if each is not None},
         {name: record.moments(found, name) for name in names},
         record.tallies(found, pairs),
         [],
+        joint={name: record.joint_cells(found, name) for name in names},
     )
 
 

@@ -109,6 +109,27 @@ class Looked(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         return np.asarray(self.values[rows, arm], dtype=np.float64)
 
 
+class LookedTogether(RegressorMixin, BaseEstimator):  # type: ignore[misc]
+    """The same of several treatments at once.
+
+    Parameters
+    ----------
+    values
+        ``(n, J)``.
+    """
+
+    def __init__(self, values: Doubles) -> None:
+        self.values = values
+
+    def fit(self, X: Doubles, y: Doubles, **_: Any) -> LookedTogether:  # noqa: N803
+        """Nothing is learnt."""
+        return self
+
+    def predict(self, X: Doubles) -> Doubles:  # noqa: N803
+        """The predictions of these rows, ``(rows, J)``."""
+        return np.asarray(self.values[X[:, 0].astype(np.int64)], dtype=np.float64)
+
+
 class LookedProbability(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """The same of a propensity."""
 

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from estimators.drift import CellSeries, Drift, Influence, drift, influence
+from jobs.joint import solved
 from jobs.lake import read_record
 from jobs.pages import wording
 from jobs.pages.wording import Row
@@ -33,7 +34,7 @@ class Comparison:
     drift
         The test; None where `reason` says why there is none.
     reason
-        ``no_sums``, ``not_estimable``, ``joint_sums``; empty where there is a test.
+        ``no_sums``, ``not_estimable``; empty where there is a test.
     """
 
     then: str
@@ -65,7 +66,7 @@ class Sums:
             return None
         where = (ds.field("crossfit_key") == run.crossfit) & ds.field("group_by").is_null()
         cells = read_record(self.record_root, "cells", where, _COLUMNS)
-        return cells if len(cells) else None
+        return solved(cells)[0] if len(cells) else None
 
 
 def compare(sums: Sums, now: Row, then: Row) -> Comparison:
@@ -89,8 +90,6 @@ def influences(sums: Sums, now: Row, then: Row) -> tuple[Influence, Influence] |
     rename = _bucketed(first) != _bucketed(second)
     series = [_series(each, str(now["effect_id"]), rename=rename) for each in (first, second)]
     mine, theirs = series
-    if mine is None or theirs is None:
-        return "joint_sums"
     if not mine or not theirs:
         return "no_sums"
     return _influence(mine, now), _influence(theirs, then)
@@ -100,8 +99,8 @@ def _bucketed(cells: pa.Table) -> bool:
     return bool(pc.any(pc.starts_with(cells["cell"], _BUCKET)).as_py())
 
 
-def _series(cells: pa.Table, effect_id: str, *, rename: bool) -> dict[int, CellSeries] | None:
-    """Sums of one effect by repetition; None where `a` is a matrix of jointly solved effects.
+def _series(cells: pa.Table, effect_id: str, *, rename: bool) -> dict[int, CellSeries]:
+    """Sums of one effect by repetition.
 
     With `rename`, cells of units take the names of their buckets; those without a unit (the error
     of a calibration) keep theirs.
@@ -110,8 +109,6 @@ def _series(cells: pa.Table, effect_id: str, *, rename: bool) -> dict[int, CellS
     effects = rows["effects"].chunk(0) if rows.num_rows else pa.array([], pa.list_(pa.string()))
     lengths = np.diff(effects.offsets.to_numpy())
     flat = {name: rows[name].chunk(0).flatten() for name in ("n", "a", "b")}
-    if len(flat["a"]) != int(lengths.sum()):
-        return None
     mine = np.asarray(effects.flatten().to_numpy(zero_copy_only=False) == effect_id)
     owner = np.repeat(np.arange(len(lengths)), lengths)[mine]
     cell = rows["cell"].to_numpy(zero_copy_only=False)[owner].astype(str)

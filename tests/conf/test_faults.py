@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from conf.load import parse_study
+from conf.plan import effect_specs
 from estimators.errors import StudyError
 
 
@@ -85,13 +86,21 @@ def test_irm_refuses_a_continuous_treatment(edit, faults):
     assert "binary treatments" in fault.allowed
 
 
-def test_plr_with_several_treatments_says_that_joint_fits_are_not_offered_yet(edit, faults):
+def test_plr_of_one_of_several_treatments_says_how_to_ask_for_it(edit, faults):
     text = edit(("{coupon: binary}", "{coupon: binary, size: continuous}"),
                 ("    estimand: ate", "    treatment: coupon"), ("region*size", "day"))  # fmt: skip
-    (fault,) = faults(text)
-    assert "plr with 2 treatments" in fault.found
-    assert "not offered yet" in fault.allowed
-    parse_study(edit(("method: plr", "method: plr\n    marginal: true"), text=text), Path("x"))
+    joint = parse_study(text, Path("x"))
+    plr = [each for each in effect_specs(joint) if each.method == "plr"]
+    assert {(each.treatment, each.joint) for each in plr} == {
+        (name, ("coupon", "size")) for name in ("coupon", "size")
+    }
+    one = edit(("method: plr", "method: plr\n    treatment: coupon"), text=text)
+    (fault,) = faults(one)
+    assert "plr of one of 2 treatments" in fault.found
+    assert "marginal: true" in fault.allowed
+    alone = edit(("method: plr", "method: plr\n    marginal: true"), text=text)
+    plr = [each for each in effect_specs(parse_study(alone, Path("x"))) if each.method == "plr"]
+    assert {each.joint for each in plr} == {None}
 
 
 def test_a_study_without_windows_needs_no_time(edit):

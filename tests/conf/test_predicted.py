@@ -127,6 +127,7 @@ def test_a_study_without_predictions_keeps_its_keys():
     assert all({"prediction", "correction"}.isdisjoint(each) for each in inputs["effects"])
     assert set(asdict(effect_specs(study)[0])) - set(inputs["effects"][0]) == {
         "prediction", "correction", "arm", "control", "instrument", "instrument_kind", "propensity",
+        "joint",
     }  # fmt: skip
     assert correction_tables(study) == {}
 
@@ -175,6 +176,8 @@ def test_with_two_treatments_the_arm_is_named_as_its_own(faults):
         "treatments: {treated: binary}", "treatments: {treated: binary, rich: binary}"
     )
     two = two.replace("treated, wealth_hat", "treated, rich, wealth_hat")
+    (fault,) = faults(two)
+    assert "a joint plr of the predicted outcome" in fault.found
     two = two.replace("{method: plr}", "{method: plr, marginal: true}")
     parsed(text=two)
     listed = faults(two.replace("arm: treated", "arm: treat"))

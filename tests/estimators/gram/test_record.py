@@ -31,7 +31,7 @@ def test_the_records_inference_agrees_on_marginal_effects(clustered):
         merge((bucket, keyed) for at, bucket, keyed in leaves if at == fold) for fold in range(5)
     ]
     effects = [
-        SimpleNamespace(effect_id=f"plr.slope.{d}.{y}", treatment=d, outcome=y, by=())
+        SimpleNamespace(effect_id=f"plr.slope.{d}.{y}", treatment=d, outcome=y, by=(), joint=None)
         for d, y in fitted.shape.effects
     ]
     found = Recorded(0, fitted.shape, folds, effects, np.arange(8), {}, {})

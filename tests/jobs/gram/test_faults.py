@@ -95,6 +95,12 @@ def test_an_effect_that_cannot_be_had_fails_alone(tmp_path: Path, name, values, 
         assert row["status"] == ("failed" if hit else "ok")
 
 
+def test_a_treatment_that_another_gives_away_fails_with_it(tmp_path: Path) -> None:
+    text = TEXT.replace("segments: 3", "segments: 0, penalty: 0").replace(", marginal: true", "")
+    with pytest.raises(NotEstimableError, match=r"dose\.cost: collinear_treatments"):
+        run(tmp_path, column("dose", lambda rows: 2.0 - 0.5 * number(rows, "call")), text)
+
+
 def test_no_effect_at_all(tmp_path: Path) -> None:
     text = TEXT.replace("{dose: continuous, call: binary}", "{dose: continuous}")
     text = text.replace(", marginal: true", "")

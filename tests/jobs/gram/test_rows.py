@@ -96,15 +96,19 @@ def close(one: Any, other: Any) -> None:
     "kind",
     [
         "clusters",
+        "clusters, jointly",
         pytest.param("buckets", marks=pytest.mark.slow),
         pytest.param("units", marks=pytest.mark.slow),
         "unit buckets",
+        pytest.param("buckets, jointly", marks=pytest.mark.slow),
     ],
 )
 def test_cells_moments_and_tallies(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    text = clinic.STUDY if kind in ("clusters", "buckets") else PLAIN
+    kind, _, jointly = kind.partition(", ")
+    study = clinic.STUDY.replace("marginal: true, ", "") if jointly else clinic.STUDY
+    text = study if kind in ("clusters", "buckets") else PLAIN
     if kind not in ("clusters", "units"):
         for limit in ("CELLS_MAX", "UNITS_AS_CELLS_MAX"):
             monkeypatch.setattr(f"jobs.unit_table.{limit}", 50)
@@ -115,7 +119,7 @@ def test_cells_moments_and_tallies(
     units, sums = in_memory(found, built, profile)
     rows = [row for each in sums for row in each.tallies]
     key, root = stage.key, profile.record_root
-    clustered = text is clinic.STUDY
+    clustered = text is study
     theirs = families(
         cells_table(key, units, sums), moments_table(key, units, sums), Tallies(rows), clustered
     )
@@ -136,6 +140,8 @@ def test_cells_moments_and_tallies(
         ):
             close([each.theta, each.se, each.se_hc0], [peer.theta, peer.se, peer.se_hc0])
     same_tallies(tallies, Tallies(rows))
+    lengths = pa.compute.list_value_length(read_record(root, "cells")["a"]).unique().to_pylist()
+    assert lengths == ([4] if jointly else [6])
 
 
 def same_tallies(ours: Tallies, theirs: Tallies) -> None:

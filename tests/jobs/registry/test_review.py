@@ -308,16 +308,3 @@ def test_clusters_meet_their_buckets_where_only_one_window_is_large() -> None:
     plain = comparison.compare(sums, row | {"run_key": "s"}, row | {"run_key": "s"})
     assert plain.drift is not None
     assert plain.drift.shared == 4
-
-
-def test_a_matrix_of_joint_effects_is_named(tmp_path: Path) -> None:
-    joint = cells("ann", "bob").set_column(
-        4, "a", pa.array([[1.0, 0.0, 0.0, 1.0]] * 2, pa.list_(pa.float64()))
-    )
-    sums = comparison.Sums("", {"s": joint})
-    row = {
-        "effect_id": ATE, "theta": 1.0, "se": 0.5, "ci_low": 0.0, "ci_high": 2.0,
-        "status": "ok", "n_clusters": 60, "run_key": "s",
-    }  # fmt: skip
-    found = comparison.compare(sums, row, row)
-    assert (found.drift, found.reason) == (None, "joint_sums")
