@@ -55,6 +55,12 @@ class Prefect(Section):
     queue: str = Field("scheduled", description="Scheduled runs; before backfills.")
     backfill_queue: str = "backfills"
     running: int = Field(1, ge=1, description="Flows of the pool that run at a time.")
+    silent_after: int = Field(
+        600,
+        ge=60,
+        description="Seconds without a sign of life after which a flow is marked as crashed; its"
+        " heartbeats are 180 apart.",
+    )
 
 
 class Profile(Section):

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from conf.load import LoadedStudy, load_study
 from conf.profile import Profile, prefect_server
-from estimators.errors import RetryableError, UsageError
+from estimators.errors import PlatformError, RetryableError, UsageError
+from pipelines.dead_runs import watch
 from pipelines.output import Answer
 from pipelines.run import settle_prefect
 
@@ -70,18 +71,25 @@ def deploy(studies: Sequence[str], profile: Profile, name: str | None) -> Answer
 async def _deploy(
     studies: Sequence[LoadedStudy], profile: Profile, name: str | None
 ) -> list[Deployed]:
-    from httpx import HTTPError
+    from httpx import HTTPError, HTTPStatusError, codes
     from prefect.client.orchestration import get_client
 
     try:
         async with get_client() as client:
             await _pool(client, profile)
+            await watch(client, profile.prefect.silent_after)
         found = []
         for loaded in studies:
             for deployment, about in await _deployments(loaded, profile, name):
                 await deployment.aapply()
                 found.append(about)
     except HTTPError as error:
+        if isinstance(error, HTTPStatusError) and error.response.status_code == codes.UNAUTHORIZED:
+            raise PlatformError(
+                "the Prefect server asks for another name and password",
+                code="prefect_refused",
+                remedy="set PREFECT_API_AUTH_STRING to name:password, as its server has it",
+            ) from error
         raise RetryableError(
             f"the Prefect server does not answer: {error}",
             code="prefect_unreachable",

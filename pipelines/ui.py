@@ -21,11 +21,14 @@ from pipelines.ports import HOST, claim
 _SECONDS_TO_START = 120
 _SECONDS_TO_STOP = 10
 _MLFLOW = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+_LEASES = "prefect.server.concurrency.lease_storage.filesystem"
 _PREFECT = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
     # Runs older than 90 days go, with their logs and artifacts; by default only events do.
     "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "true",
+    # In memory, the default, a restart loses them, and the slot of a run that died is never free.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": _LEASES,
 }
 
 

@@ -81,7 +81,8 @@ def _client(profile: Profile) -> MlflowClient:
             f"the MLflow store cannot be opened: {reason}",
             code="mlflow_store",
             where=Where(file=shown),
-            remedy="check `mlflow_uri` of the profile, and that the disk is not full",
+            remedy="check `mlflow_uri` of the profile, that the disk is not full and, for a server"
+            " with log-in, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
         ) from error
     relocate(profile)
     return client

@@ -17,6 +17,7 @@ from conf.keys import features_key, numerics_label, platform_label
 from conf.load import LoadedStudy, load_study
 from conf.plan import feature_columns
 from conf.profile import Profile, load_profile
+from conf.study import Study
 from conf.windows import Span, parse_span
 from jobs import crossfit, estimate, ledger
 from jobs.lake import open_table
@@ -201,6 +202,21 @@ def record(file: Path, window: str, profile: Profile) -> Stage:
     )
     assert built is not None
     return estimate.run(found, crossfit.run(found, built, profile), profile)
+
+
+def in_ledger(root: str, study: Study, label: str) -> None:
+    """Let the ledger know of a run of a window, without effects."""
+    span = parse_span(label, study.window)
+    stage = Stage("estimate", "computed", f"run {label}", "effects", 0, 1, 1.0)
+    ledger.commit(
+        root,
+        stage,
+        study=study.study,
+        window=(span.start, span.end),
+        sources={},
+        numerics="n",
+        platform="p",
+    )
 
 
 def loaded(file: Path) -> LoadedStudy:

@@ -13,30 +13,13 @@ import pytest
 
 from conf.load import load_study
 from conf.windows import split
-from jobs import ledger
 from jobs.lake import read_record
-from jobs.ledger import Stage
 from jobs.windows import read_windows
 from tests.jobs import prebuilt
 from tests.pipelines.command import Causeway, causeway_in, clean_environment
 
 SCHEDULE = 'schedule: {cron: "0 3 2 * *", timezone: America/New_York}\n'
 NOW = datetime(2024, 4, 2, 7, tzinfo=UTC)
-
-
-def record(root: str, study: Any, label: str) -> None:
-    """A run of a window in the ledger."""
-    (span,) = split(label, label, study.window)
-    stage = Stage("estimate", "computed", f"run {label}", "effects", 0, 1, 1.0)
-    ledger.commit(
-        root,
-        stage,
-        study=study.study,
-        window=(span.start, span.end),
-        sources={},
-        numerics="n",
-        platform="p",
-    )
 
 
 @pytest.mark.parametrize(
@@ -58,7 +41,7 @@ def test_due_is_what_is_over_and_not_recorded(
     study = load_study(str(prebuilt.write_study(tmp_path))).study
     root = f"{tmp_path}/record"
     for label in recorded:
-        record(root, study, label)
+        prebuilt.in_ledger(root, study, label)
     found = due(study, read_windows(root, study.study), NOW)
     assert [each.label for each in found] == expected
 
@@ -102,7 +85,7 @@ def test_a_real_server_has_the_schedule_and_a_real_worker_runs_what_is_due(
     prebuilt.write_lake(home)
     study = prebuilt.write_study(tmp_path, prebuilt.STUDY + SCHEDULE)
     prebuilt.prebuild(study, prebuilt.MONTHS, place)
-    record(place.record_root, load_study(str(study)).study, "2024-01")
+    prebuilt.in_ledger(place.record_root, load_study(str(study)).study, "2024-01")
     causeway = causeway_in(tmp_path, home, PREFECT_API_URL=prefect_server)
     first = causeway("deploy", str(study), "--json")
     assert first.code == 0, first.err
