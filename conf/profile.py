@@ -28,7 +28,9 @@ class Ray(Section):
     """Ray: `local` starts one of its own; anything else is an address."""
 
     address: str = "local"
-    num_cpus: int | None = Field(None, ge=1, description="Omitted: the machine's.")
+    num_cpus: int | None = Field(
+        None, ge=1, description="Omitted: this machine's. Of a cluster: those of all its nodes."
+    )
     cpus_per_task: int = Field(1, ge=1)
     gpus_per_task: float = Field(1.0, gt=0, description="Share of a GPU a fit takes (cuda).")
     object_store_memory: int = Field(500_000_000, ge=78_643_200)

@@ -85,7 +85,7 @@ def _on_ray(
     threads = profile.ray.cpus_per_task
     memory = int(units.design.values.size * _BYTES_A_VALUE) + 100_000_000
 
-    def one(shared: Units, task: Task) -> Any:
+    def fit_task(shared: Units, task: Task) -> Any:  # Ray shows it by this name
         return fit(shared, task, salt, threads=threads, device=profile.device)
 
     remote_fit = ray.remote(
@@ -93,7 +93,7 @@ def _on_ray(
         num_gpus=profile.ray.gpus_per_task if profile.device == "cuda" else 0,
         memory=memory,
         max_retries=3,
-    )(one)
+    )(fit_task)
     shared = ray.put(units)
     for batch in _by_repetition(tasks):
         pending = {remote_fit.remote(shared, task): task for task in batch}

@@ -71,10 +71,10 @@ class _OnRay:
     ) -> Iterator[Any]:
         import ray
 
-        def one(given: Shared, task: T) -> Any:
+        def gram_task(given: Shared, task: T) -> Any:  # Ray shows it by this name
             return work(given, task)
 
-        remote = ray.remote(num_cpus=1, memory=memory, max_retries=3)(one)
+        remote = ray.remote(num_cpus=1, memory=memory, max_retries=3)(gram_task)
         given = ray.put(shared)
         count = int(ray.cluster_resources().get("CPU", 1))
         with lost_work(memory):

@@ -196,12 +196,16 @@ def record(file: Path, window: str, profile: Profile) -> Stage:
     """Estimate a study on a window, from prebuilt features, and record it."""
     prebuild(file, (window,), profile)
     found = resolved(file, window, profile)
+    return estimate.run(found, crossfit.run(found, built(found, profile), profile), profile)
+
+
+def built(found: Resolved, profile: Profile) -> Stage:
+    """The features stage that `prebuild` committed."""
     pins = {name: (pin.table_id, pin.version) for name, pin in found.pins.items()}
-    built = ledger.find(
-        profile.record_root, "features", features_key(found.loaded.study, found.span, pins)
-    )
-    assert built is not None
-    return estimate.run(found, crossfit.run(found, built, profile), profile)
+    key = features_key(found.loaded.study, found.span, pins)
+    stage = ledger.find(profile.record_root, "features", key)
+    assert stage is not None
+    return stage
 
 
 def in_ledger(root: str, study: Study, label: str) -> None:

@@ -84,6 +84,23 @@ def test_the_digest_holds_tau_and_repeats(home: Path) -> None:
     assert (again.key, again.digest) == (done.key, done.digest)
 
 
+@pytest.mark.slow
+@pytest.mark.engines
+def test_ray_gives_the_tau_of_inline(home: Path, ray_session: None) -> None:
+    """All five learners and a boosted second stage, row by row."""
+    text = STUDY.replace("final: linear", "final: {learner: xgboost, n_estimators: 20}")
+    text = text.replace("outcome: linear", "outcome: {learner: xgboost, n_estimators: 20}")
+    here, file = prebuilt.place(home), prebuilt.write_study(home, text)
+    ray = here.ray.model_copy(update={"inline_below": 0, "num_cpus": 2})
+    there = here.model_copy(update={"engines": "together", "ray": ray})
+    prebuilt.prebuild(file, (MONTH,), here)
+    found = prebuilt.resolved(file, MONTH, here)
+    built = prebuilt.built(found, here)
+    inline = crossfit.run(found, built, here, recompute=True)
+    assert crossfit.run(found, built, there).digest == inline.digest
+    assert set(rows_of(home)) == {"s", "t", "x", "r", "dr"}
+
+
 def test_the_mean_of_the_dr_learner_is_the_average_effect(home: Path) -> None:
     """A linear fit with an intercept has the mean of its pseudo-outcomes: those of the ATE."""
     place = prebuilt.place(home)

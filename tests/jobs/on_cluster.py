@@ -1,0 +1,113 @@
+"""Two studies on a Ray of several nodes, in a process of its own: a JSON object of what came out.
+
+``python -m tests.jobs.on_cluster FOLDER 1,1`` starts nodes with so many CPUs each, on the homes
+under FOLDER that `write` made.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from conf.profile import Profile, load_profile
+from jobs import crossfit, estimate
+from jobs.engines import ray_cluster
+from tests.jobs import prebuilt
+from tests.jobs.gram import clinic
+
+MONTH = prebuilt.MONTHS[0]
+TREES = prebuilt.STUDY.replace(
+    "nuisances: {outcome: linear, treatment: linear}",
+    "nuisances: {outcome: {learner: xgboost, n_estimators: 400}, treatment: xgboost}\n"
+    "cate: {learners: [s, t, x, r, dr], final: xgboost}",
+).replace("folds: {k: 3}", "folds: {k: 3, repetitions: 1}")
+STUDIES = ("trees", "gram")
+
+
+def at(home: Path, address: str | None = None) -> Profile:
+    """The profile of a home: fits inline, or on the Ray at an address."""
+    base = load_profile("local")
+    given: dict[str, Any] = {"num_cpus": 2, "inline_below": 10**9}
+    if address is not None:
+        given = {"address": address, "num_cpus": 2, "inline_below": 0}
+    ray = base.ray.model_copy(update=given)
+    return base.model_copy(update={"home": home, "engines": "together", "ray": ray})
+
+
+def write(folder: Path) -> None:
+    """Homes whose features are there, one a study."""
+    trees, gram = (folder / name for name in STUDIES)
+    prebuilt.write_lake(trees, (MONTH,))
+    prebuilt.prebuild(prebuilt.write_study(trees, TREES), (MONTH,), at(trees))
+    clinic.prebuild(clinic.write(gram, clinic.visits(range(4))), at(gram))
+
+
+def digests(folder: Path, address: str | None) -> dict[str, list[str]]:
+    """Digests of the sums and of the effects, by study."""
+    found = {}
+    for name in STUDIES:
+        home = folder / name
+        place = at(home, address)
+        if name == "trees":
+            resolved = prebuilt.resolved(home / "orders.yaml", MONTH, place)
+            built = prebuilt.built(resolved, place)
+        else:
+            resolved, built = clinic.prebuild(home / "clinic.yaml", place)
+        fitted = crossfit.run(resolved, built, place)
+        assert fitted.status == "computed"
+        found[name] = [fitted.digest, estimate.run(resolved, fitted, place).digest]
+    return found
+
+
+def worked() -> dict[str, list[str]]:
+    """Ids of the nodes on which tasks ended, by the tasks' name; events come a second late."""
+    import ray
+    from ray.core.generated.common_pb2 import FINISHED
+
+    deadline = time.monotonic() + 20
+    while True:
+        nodes: dict[str, set[str]] = defaultdict(set)
+        open_tasks = 0
+        for event in ray._private.state.state._get_all_task_events():
+            ended = FINISHED in event.state_updates.state_ts_ns
+            open_tasks += not ended
+            if ended:
+                nodes[event.task_info.name].add(event.state_updates.node_id.hex())
+        if (nodes and not open_tasks) or time.monotonic() > deadline:
+            return {name: sorted(each) for name, each in nodes.items()}
+        time.sleep(0.5)
+
+
+def main(folder: Path, cpus: Sequence[int]) -> dict[str, Any]:
+    """Start the nodes, compute, stop them."""
+    with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
+        os.environ["RAY_TMPDIR"] = scratch  # Ray's notes on running clusters lie there too
+        from ray.cluster_utils import Cluster
+
+        given = {"object_store_memory": 100_000_000, "include_dashboard": False}
+        cluster = Cluster(shutdown_at_exit=True)
+        try:
+            for count in cpus:
+                cluster.add_node(num_cpus=count, **given)
+            cluster.wait_for_nodes()
+            with ray_cluster(at(folder, cluster.address)):
+                import ray
+
+                found = digests(folder, cluster.address)
+                alive = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
+                return {"digests": found, "nodes": alive, "worked": worked()}
+        finally:
+            cluster.shutdown()
+
+
+if __name__ == "__main__":
+    answer = main(Path(sys.argv[1]), [int(each) for each in sys.argv[2].split(",")])
+    print(json.dumps(answer), flush=True)
+    os._exit(0)
