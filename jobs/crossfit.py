@@ -28,6 +28,7 @@ from jobs.fits import fits, workers
 from jobs.gram.compute import Computed, compute
 from jobs.lake import append_once, open_table, record_path
 from jobs.ledger import Progress, Stage, silent
+from jobs.memory import give_back
 from jobs.predicted.calibrations import read_predicted
 from jobs.resolve import Resolved
 from jobs.sums import cate_table, cells_table, moments_table, scores_table, tallies_table
@@ -91,6 +92,7 @@ def _by_rows(resolved: Resolved, features: Stage, profile: Profile, progress: Pr
     key = crossfit_key_of(resolved, features, profile)
     predicted = read_predicted(resolved)
     table = read_units(features, effect_specs(study), study.covariates, profile)
+    give_back()  # reading and sorting leave as much again
     with threadpool_limits(limits=1):  # two BLAS threads would change the last bits
         units, effects, corrections, facts = choose(table.units, effect_specs(study), predicted)
     table = replace(table, units=units)

@@ -29,7 +29,8 @@ from estimators.inference import FamilySums
 from jobs.lake import field_in, open_table, read, read_record
 from jobs.ledger import Stage, find
 from jobs.sums import read_family
-from jobs.unit_table import codes_of, groups_of
+from jobs.unit_design import codes_of
+from jobs.unit_table import groups_of
 from jobs.windows import RecordedRun, read_run
 
 MOST = 4_000

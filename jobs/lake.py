@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -202,8 +203,21 @@ def read(
 def _scan(
     table: DeltaTable, columns: Sequence[str] | None, where: ds.Expression | None
 ) -> pa.Table:
-    try:
+    with readable(table):
         return scan(table.to_pyarrow_dataset(), columns, where)
+
+
+@contextmanager
+def readable(table: DeltaTable) -> Iterator[None]:
+    """Raise what goes wrong while files are read as an error of ours.
+
+    Raises
+    ------
+    SourceError
+        ``version_gone`` or ``unreadable_file``.
+    """
+    try:
+        yield
     except FileNotFoundError as error:
         raise SourceError(
             "files of this version are no longer there",

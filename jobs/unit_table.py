@@ -8,18 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 import xxhash
 from numpy.typing import NDArray
 
 from conf.profile import Profile
-from estimators.catalog import learner_of
 from estimators.effects import EffectSpec, arm_column
 from estimators.errors import ContractError, Where
-from estimators.learners import Design, draws_inside
+from estimators.learners import draws_inside
 from estimators.units import Groups, Units, cross, groupings
-from jobs.lake import read
+from jobs.gram.reading import batches
 from jobs.ledger import Stage
+from jobs.unit_design import codes_of, doubles, read_design
 
 BUCKETS = 4096
 CELLS_MAX = 1_000_000
@@ -64,26 +63,22 @@ def read_units(
     outcomes = sorted(sources)
     grouped = sorted({name for by in groupings(effects) for name in by})
     columns = dict.fromkeys(
-        [
-            "unit_id", "cluster_id", "weight", "fold", *_assigned(effects), *sources.values(),
-            *covariates, *grouped,
-        ]
+        ["unit_id", "cluster_id", "weight", "fold", *_assigned(effects), *sources.values(),
+         *grouped]
     )  # fmt: skip
-    table = read(
-        f"{profile.home}/{features.table}",
-        list(columns),
-        ds.field("features_key") == features.key,
-        features.version,
-    )
-    table = table.take(pc.sort_indices(table["unit_id"]))
+    table = pa.concat_tables(batches(features, profile, list(columns)))
+    order = pc.sort_indices(table["unit_id"]).to_numpy()
+    place = np.empty(len(order), dtype=np.intp)
+    place[order] = np.arange(len(order))
+    table = table.take(order)
     clusters = table["cluster_id"] if table["cluster_id"].null_count < len(table) else None
     cell, names, bucketed = _cells(table["unit_id"], clusters)
     cluster = None if clusters is None else codes_of(clusters)
     units = Units(
-        _design(table, covariates, effects),
+        read_design(features, covariates, effects, profile, place),
         _treatments(table, effects),
-        {name: _doubles(table[sources[name]]) for name in outcomes},
-        _doubles(table["weight"]),
+        {name: doubles(table[sources[name]]) for name in outcomes},
+        doubles(table["weight"]),
         _folds(table["fold"]),
         cell,
         names,
@@ -92,7 +87,7 @@ def read_units(
         bucketed,
         _groups(table, effects),
         *_hashes(table["unit_id"], clusters, effects),
-        {each.propensity: _doubles(table[each.propensity]) for each in effects if each.propensity},
+        {each.propensity: doubles(table[each.propensity]) for each in effects if each.propensity},
     )
     _refuse_infinite(units, features)
     return UnitTable(units, table["unit_id"], clusters)
@@ -110,9 +105,9 @@ def _treatments(table: pa.Table, effects: tuple[EffectSpec, ...]) -> dict[str, N
     """Treatments and instruments; of a categorical one an indicator an arm."""
     found = {}
     for name in sorted({each.treatment for each in effects if each.arm is None}):
-        found[name] = _doubles(table[name])
+        found[name] = doubles(table[name])
     for name in sorted({each.instrument for each in effects if each.instrument}):
-        found[name] = _doubles(table[name])
+        found[name] = doubles(table[name])
     arms = {
         (each.treatment, arm)
         for each in effects
@@ -121,7 +116,7 @@ def _treatments(table: pa.Table, effects: tuple[EffectSpec, ...]) -> dict[str, N
     }
     for treatment, arm in sorted(arms):
         values = table[treatment].cast(pa.string())
-        found[arm_column(treatment, arm)] = _doubles(pc.equal(values, arm))
+        found[arm_column(treatment, arm)] = doubles(pc.equal(values, arm))
     return found
 
 
@@ -139,26 +134,9 @@ def _refuse_infinite(units: Units, features: Stage) -> None:
             )
 
 
-def _doubles(column: pa.ChunkedArray) -> NDArray[np.float64]:
-    values = column.cast(pa.float64()).to_numpy()
-    return np.asarray(values, dtype=np.float64)
-
-
 def _folds(column: pa.ChunkedArray) -> NDArray[np.int16]:
     flat = pc.list_flatten(column).to_numpy()
     return np.ascontiguousarray(flat.reshape(len(column), -1), dtype=np.int16)
-
-
-def codes_of(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], list[str]]:
-    """Index into the sorted distinct values; -1 where NULL."""
-    encoded = column.combine_chunks().dictionary_encode()
-    labels = encoded.dictionary.to_pylist()
-    order = sorted(range(len(labels)), key=labels.__getitem__)
-    rank = np.empty(len(labels) + 1, dtype=np.int64)
-    rank[order] = np.arange(len(labels))
-    rank[-1] = -1
-    index = encoded.indices.fill_null(len(labels)).to_numpy(zero_copy_only=False)
-    return rank[index], [labels[i] for i in order]
 
 
 def _cells(
@@ -206,27 +184,6 @@ def _hashes(
         return unit, unit
     codes, labels = codes_of(clusters)
     return np.array([_hash(label) for label in labels], dtype=np.uint64)[codes], unit
-
-
-def _design(table: pa.Table, covariates: Sequence[str], effects: tuple[EffectSpec, ...]) -> Design:
-    """Covariates as float32 where only trees see them (they compare in float32), else float64."""
-    learners = {
-        spec["learner"]
-        for each in effects
-        for spec in (each.outcome_learner, each.treatment_learner)
-    }
-    single = all(learner_of(name).single_precision for name in learners)
-    values = np.empty((len(table), len(covariates)), dtype=np.float32 if single else np.float64)
-    categories: dict[int, tuple[str, ...]] = {}
-    for j, name in enumerate(covariates):
-        column = table[name]
-        if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
-            codes, labels = codes_of(column)
-            values[:, j] = np.where(codes < 0, np.nan, codes)
-            categories[j] = tuple(labels)
-        else:
-            values[:, j] = _doubles(column)
-    return Design(values, tuple(covariates), categories)
 
 
 def _groups(table: pa.Table, effects: tuple[EffectSpec, ...]) -> dict[str, Groups]:

@@ -13,7 +13,7 @@ from conf.profile import Profile
 from conf.study import Study
 from estimators.units import groupings
 from jobs.gram.frame import Frame
-from jobs.lake import open_table
+from jobs.lake import open_table, readable
 from jobs.ledger import Stage
 
 BATCH = 65_536
@@ -58,17 +58,18 @@ def batches(features: Stage, profile: Profile, columns: Sequence[str]) -> Iterat
     table = open_table(f"{profile.home}/{features.table}", features.version)
     data = table.to_pyarrow_dataset()
     schema = pa.schema([data.schema.field(name) for name in columns])
-    for fragment in data.get_fragments(ds.field("features_key") == features.key):
-        with (
-            fragment.open() as source,
-            pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER) as file,
-        ):
-            here = [name for name in columns if name in file.schema_arrow.names]
-            for batch in file.iter_batches(BATCH, columns=here, use_threads=False):
-                rows = _as(pa.Table.from_batches([batch]), schema)
-                del batch
-                yield rows
-                del rows  # two batches are never in memory
+    with readable(table):
+        for fragment in data.get_fragments(ds.field("features_key") == features.key):
+            with (
+                fragment.open() as source,
+                pq.ParquetFile(source, pre_buffer=False, buffer_size=BUFFER) as file,
+            ):
+                here = [name for name in columns if name in file.schema_arrow.names]
+                for batch in file.iter_batches(BATCH, columns=here, use_threads=False):
+                    rows = _as(pa.Table.from_batches([batch]), schema)
+                    del batch
+                    yield rows
+                    del rows  # two batches are never in memory
 
 
 def _as(rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -278,6 +278,14 @@ def test_rows_in_any_order_give_the_same_bytes(tmp_path: Path, unit_table, parts
         assert one.combine_chunks().equals(two.combine_chunks())
 
 
+def test_covariates_are_read_in_batches(tmp_path: Path, unit_table, monkeypatch) -> None:
+    """Batches end anywhere; rows and the codes of categories find their places."""
+    monkeypatch.setattr("jobs.gram.reading.BATCH", 7)
+    found = read_back(tmp_path, features()).units.design
+    assert found.values.tobytes() == unit_table.units.design.values.tobytes()
+    assert found.categories == unit_table.units.design.categories
+
+
 def test_only_the_key_and_the_version_are_read(tmp_path: Path) -> None:
     path = str(tmp_path / "features" / "study")
     table = features()
