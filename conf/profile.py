@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-import yaml
-from pydantic import Field
+from pydantic import Field, ValidationError, field_validator
 
+from conf.document import MAX_BYTES, read_document
 from conf.study import Section
 from estimators.errors import PlatformError, Where
 
@@ -81,10 +81,22 @@ class Profile(Section):
     scores_max_rows: int = Field(1_000_000, ge=0)
     retention: Retention = Retention(days=30, small_files=20)
 
+    @field_validator("lake", "mlflow_uri", "allowed_roots")
+    @classmethod
+    def _known_placeholders(cls, given: str | list[str]) -> str | list[str]:
+        known = ("{home}",) if isinstance(given, str) else ("{home}", "{lake}")
+        for text in [given] if isinstance(given, str) else given:
+            left = text
+            for each in known:
+                left = left.replace(each, "")
+            if "{" in left or "}" in left:  # the text itself may hold a password
+                raise ValueError(f"a placeholder that is not {' or '.join(known)}")
+        return given
+
     @property
     def lake_root(self) -> str:
         """Root of the users' tables: what ``{lake}`` stands for."""
-        return self.lake.format(home=self.home)
+        return self.lake.replace("{home}", str(self.home))
 
     @property
     def record_root(self) -> str:
@@ -99,7 +111,7 @@ class Profile(Section):
     @property
     def mlflow_address(self) -> str:
         """The tracking URI, with the home filled in."""
-        return self.mlflow_uri.format(home=self.home)
+        return self.mlflow_uri.replace("{home}", str(self.home))
 
 
 def home() -> Path:
@@ -147,12 +159,26 @@ def load_profile(name: str | None = None) -> Profile:
             remedy=f"choose one of {known}, or give the path of a YAML file",
         )
     try:
-        given = yaml.safe_load(path.read_text()) or {}
-        return Profile.model_validate({"name": path.stem, "home": home(), **given})
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise PlatformError(
-            f"the profile is invalid: {error}",
-            code="bad_profile",
-            where=Where(file=str(path)),
-            remedy="see conf/profile.py for what a profile holds",
-        ) from error
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1).decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise _invalid(f"it cannot be read: {error}", path) from error
+    document, faults = read_document(text, str(path))
+    if faults:
+        raise _invalid(faults[0].found, path, faults[0].where.line)
+    try:
+        return Profile.model_validate({"name": path.stem, "home": home(), **document.data})
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = tuple(first["loc"])
+        words = f"`{'.'.join(map(str, place))}`: {first['msg']}"
+        raise _invalid(words, path, document.line(place)) from None
+
+
+def _invalid(words: str, path: Path, line: int | None = None) -> PlatformError:
+    return PlatformError(
+        f"the profile is invalid: {words}",
+        code="bad_profile",
+        where=Where(file=str(path), line=line),
+        remedy="see conf/profile.py for what a profile holds",
+    )

@@ -58,13 +58,17 @@ def open_table(path: str, version: int | None = None) -> DeltaTable:
     ------
     SourceError
         No Delta table there (``source_gone``), or the version is gone (``version_gone``).
+    RetryableError
+        The object store does not answer (``storage_unreachable``).
     """
     table = Path(path).name
     try:
         opened = DeltaTable(path)
     except (TableNotFoundError, DeltaError, OSError) as error:
+        if isinstance(error, OSError) and "://" in path:
+            raise _unreachable(path, error) from error
         raise SourceError(
-            f"no readable Delta table at {path}",
+            f"no readable Delta table at {path}: {_first_line(error)}",
             where=Where(table=table),
             remedy="check `table:` of the source and the profile's lake",
         ) from error
@@ -101,7 +105,7 @@ def _committed_at(path: str, name: str, version: int) -> datetime:
         if entry["version"] == version:
             return datetime.fromtimestamp(entry["timestamp"] / 1000, UTC)
     raise SourceError(
-        "its commit is no longer in the table's log",
+        "its commit is empty, or no longer in the table's log",
         code="version_gone",
         where=Where(table=name, version=version),
         remedy="pin a newer version",
@@ -114,8 +118,36 @@ def record_path(record_root: str, name: str) -> str:
 
 
 def exists(path: str) -> bool:
-    """Whether a Delta table is there."""
-    return DeltaTable.is_deltatable(path)
+    """Whether a Delta table is there.
+
+    Raises
+    ------
+    RetryableError
+        The object store does not answer (``storage_unreachable``).
+    """
+    remote = "://" in path
+    if not remote and not os.path.isdir(path):
+        return False  # delta-rs raises where a file or a device stands instead
+    try:
+        return DeltaTable.is_deltatable(path)
+    except OSError as error:
+        if not remote:
+            raise
+        raise _unreachable(path, error) from error
+
+
+def _unreachable(path: str, error: OSError) -> RetryableError:
+    return RetryableError(
+        f"the storage of {path} does not answer: {_first_line(error)}",
+        code="storage_unreachable",
+        where=Where(table=Path(path).name),
+        remedy="check its address, the network and the credentials in the environment, then run"
+        " again",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def committed_version(path: str, key: str) -> int | None:
@@ -228,7 +260,7 @@ def readable(table: DeltaTable) -> Iterator[None]:
         ) from error
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(
-            f"a file of this version cannot be read: {str(error).splitlines()[0][:200]}",
+            f"a file of this version cannot be read: {_first_line(error)}",
             code="unreadable_file",
             where=Where(table=Path(table.table_uri).name, version=table.version()),
             remedy="restore the file from a copy of the home; `causeway reproduce` computes a"

@@ -48,7 +48,7 @@ def require_mature(
     Parameters
     ----------
     watermark
-        Up to when the source is complete; None where it is empty.
+        Up to when the source is complete; None where it holds no time.
     label
         What the watermark is, for the message.
 
@@ -60,7 +60,7 @@ def require_mature(
     ready = ready_at(study, span)
     if watermark is not None and watermark >= ready:
         return
-    found = _shown(watermark) if watermark else "nothing (it is empty)"
+    found = _shown(watermark) if watermark else "nothing (it holds no time)"
     raise NotMatureError(
         f"the window's outcomes are known from {_shown(ready)} on; {pin.name} is {label} "
         f"up to {found}",
@@ -101,7 +101,7 @@ def statistic(watermark: str, pin: Pin) -> tuple[bool, datetime | None]:
     Returns
     -------
     tuple
-        Whether the statistics answer, and the answer; None where the table is empty.
+        Whether the statistics answer, and the answer; None where the table holds no time.
     """
     tree = sqlglot.parse_one(watermark, dialect="spark")
     if not isinstance(tree, exp.Max) or not isinstance(tree.this, exp.Column) or tree.expressions:

@@ -21,12 +21,17 @@ def latest(pin: Pin, column: str) -> tuple[bool, datetime | None]:
     Returns
     -------
     tuple
-        Whether the statistics answer, and the answer; None where the table is empty.
+        Whether the statistics answer, and the answer; None where the table holds no time.
     """
     table = open_table(pin.path, pin.version)
     if "deletionVectors" in (table.protocol().reader_features or []):
         return False, None  # the row that was the last may be deleted
     files = pa.table(table.get_add_actions(flatten=True))
+    nulls = list(_values(files, "null_count", column))
+    rows = files["num_records"].to_pylist() if "num_records" in files.column_names else []
+    if len(nulls) == len(rows) == files.num_rows:  # a file of NULLs has no largest time
+        kept = [null is None or null != count for null, count in zip(nulls, rows, strict=True)]
+        files = files.filter(pa.array(kept, pa.bool_()))
     if files.num_rows == 0:
         return True, None
     largest = list(_values(files, "max", column))

@@ -10,7 +10,7 @@ from typing import Any
 from conf.load import load_study
 from conf.profile import Profile
 from estimators.errors import CausewayError
-from jobs.demo_lake import demo_lake_written, write_demo_lake
+from jobs.demo_lake import data_folder, demo_lake_written, write_demo_lake
 from jobs.engines import kept_spark
 from jobs.ledger import Progress
 from jobs.pages import wording
@@ -37,8 +37,11 @@ def demo(profile: Profile, name: str | None, progress: Progress) -> list[Executi
     list
         Executions in the order of `RUNS`, up to the first that failed.
     """
+    written = demo_lake_written(profile)
+    if not written:
+        data_folder()  # refuses before a server or Spark starts
     with kept_spark(profile):
-        with nullcontext() if demo_lake_written(profile) else server_meanwhile(profile):
+        with nullcontext() if written else server_meanwhile(profile):
             write_demo_lake(profile, progress)
         return _run_all(name, progress)
 

@@ -74,17 +74,18 @@ def _client(profile: Profile) -> MlflowClient:
             tracking_uri=profile.mlflow_address, registry_uri=profile.mlflow_address
         )
         client.search_experiments(max_results=1)
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+        relocate(profile)
+    except (MlflowException, SQLAlchemyError, sqlite3.Error, OSError) as error:
         shown = str(file or without_password(profile.mlflow_address))
-        reason = str(error).replace(profile.mlflow_address, shown)
+        reason = str(error).replace(profile.mlflow_address, shown).partition("\n[SQL: ")[0]
         raise PlatformError(
             f"the MLflow store cannot be opened: {reason}",
             code="mlflow_store",
             where=Where(file=shown),
             remedy="check `mlflow_uri` of the profile, that the disk is not full and, for a server"
-            " with log-in, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
+            " with log-in, MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD; a broken file may"
+            " be moved away: a recorded window that is run again is written anew",
         ) from error
-    relocate(profile)
     return client
 
 
@@ -169,7 +170,6 @@ def is_finished(profile: Profile, run_id: str) -> bool:
 
     Other stores answer False: they are asked through MLflow.
     """
-    relocate(profile)
     file = database(profile)
     if file is None or not file.exists():
         return False
@@ -178,8 +178,9 @@ def is_finished(profile: Profile, run_id: str) -> bool:
         " AND status = 'FINISHED' AND runs.lifecycle_stage = 'active'"
         " AND experiments.lifecycle_stage = 'active'"
     )
-    with closing(sqlite3.connect(file, timeout=60)) as connection:
-        try:
+    try:
+        relocate(profile)
+        with closing(sqlite3.connect(file, timeout=60)) as connection:
             return connection.execute(query, (run_id,)).fetchone() is not None
-        except sqlite3.OperationalError:  # a file without MLflow's tables
-            return False
+    except sqlite3.DatabaseError:  # no tables of MLflow's, or no database: MLflow says what it is
+        return False

@@ -10,6 +10,8 @@ import click
 from pipelines.commands.options import json_option, profile_option
 from pipelines.output import Answer, answer
 
+_PORT = click.IntRange(0, 65_535)
+
 
 @click.command(
     short_help="Compact, vacuum, erase, migrate, tell.",
@@ -52,9 +54,13 @@ def maintain(profile: str | None, as_json: bool, **given: Any) -> None:
 @click.command(
     short_help="Open MLflow (and Prefect).", epilog="\b\nExample:\n  causeway ui --prefect --port 0"
 )
-@click.option("--port", default=5000, show_default=True, help="MLflow's port; 0: any free one.")
+@click.option(
+    "--port", type=_PORT, default=5000, show_default=True, help="MLflow's port; 0: any free one."
+)
 @click.option("--prefect", is_flag=True, help="Prefect's server too.")
-@click.option("--prefect-port", default=4200, show_default=True, help="Its port; 0: any free one.")
+@click.option(
+    "--prefect-port", type=_PORT, default=4200, show_default=True, help="Its port; 0: any free one."
+)
 @profile_option
 def ui(profile: str | None, **given: Any) -> None:
     """Open MLflow on the record (and Prefect on the flows), until Ctrl-C."""
