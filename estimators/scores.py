@@ -8,14 +8,27 @@ error and would make windows impossible to pool.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.effects import EffectSpec
-
 Doubles = NDArray[np.float64]
 Score = tuple[Doubles, Doubles]
+
+
+class Model(Protocol):
+    """What a score depends on."""
+
+    @property
+    def method(self) -> str:
+        """A method of the catalogue."""
+        ...
+
+    @property
+    def estimand(self) -> str:
+        """One of its estimands."""
+        ...
 
 
 def plr(y: Doubles, d: Doubles, l: Doubles, m: Doubles) -> Score:  # noqa: E741  the paper's name
@@ -103,7 +116,7 @@ def iivm(
 
 
 def score(
-    effect: EffectSpec,
+    effect: Model,
     y: Doubles,
     d: Doubles,
     nuisance: Mapping[str, Doubles],

@@ -125,6 +125,7 @@ def text(study: str, found: Comparison) -> str:
     ]
     if found.skipped:
         notes.append(f"Without a counterpart: {', '.join(found.skipped)}.")
+    notes += found.notes
     return head + rendered(table) + "\n".join(notes) + "\n"
 
 

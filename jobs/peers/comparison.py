@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +19,7 @@ from conf.plan import effect_specs
 from conf.profile import Profile
 from conf.windows import Span
 from estimators.crossfit import Plan, fit, place, plan, tasks
-from estimators.effects import EffectSpec
+from estimators.effects import EffectSpec, arm_column
 from estimators.errors import PlatformError, UsageError, Where
 from estimators.units import Units
 from jobs.ledger import Progress, silent
@@ -76,13 +76,22 @@ class Compared:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A window's effects beside their peers."""
+    """A window's effects beside their peers.
+
+    Attributes
+    ----------
+    skipped
+        Effects that no peer has.
+    notes
+        Why, and what stands in for an effect that a peer has not by name.
+    """
 
     run: RecordedRun
     units: int
     of: int
     effects: tuple[Compared, ...]
     skipped: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def compare(
@@ -114,7 +123,7 @@ def compare(
         raise UsageError(
             f"no effect of the study has a counterpart in {listed(peers)}",
             code="no_counterpart",
-            remedy="PLR and IRM have one",
+            remedy=f"DoubleML has {listed(OFFERS['doubleml'])}",
         )
     problems = _problems(units, work, loaded.study.folds.salt, request.seeds, progress)
     found = []
@@ -128,7 +137,20 @@ def compare(
             absent = tuple(each for each in peers if each not in asked)
             found.append(Compared(spec.effect_id, packages, absent))
     skipped = tuple(each.effect_id for each in specs if each not in work.effects)
-    return Comparison(run, units.n, of, tuple(found), skipped)
+    return Comparison(run, units.n, of, tuple(found), skipped, tuple(_notes(specs, peers)))
+
+
+def _notes(specs: Sequence[EffectSpec], peers: Sequence[str]) -> Iterator[str]:
+    estimands = {each.estimand for each in specs if each.method == "irm"}
+    if "atu" in estimands and "doubleml" in peers:
+        yield "DoubleML's ATU is minus its effect on the treated with the arms swapped."
+    if "ato" in estimands:
+        yield "No package has an effect weighted by overlap (ATO)."
+    if any(each.joint for each in specs):
+        yield (
+            "PLR of several treatments is one joint fit here; DoubleML's has the others among the"
+            " covariates of each, which is another estimator."
+        )
 
 
 def _refuse_missing(peers: Sequence[str]) -> None:
@@ -166,7 +188,7 @@ def _read(
 
 
 def _offers(spec: EffectSpec, package: str) -> bool:
-    plain = spec.correction is None and spec.propensity is None and spec.arm is None
+    plain = spec.correction is None and spec.propensity is None and spec.joint is None
     return plain and f"{spec.method}.{spec.estimand}" in OFFERS[package]
 
 
@@ -207,16 +229,21 @@ def _problems(units: Units, work: Plan, salt: str, seeds: int, progress: Progres
     for spec in work.effects:
         rows = units.rows(work.rows[spec.column])
         targets = work.targets[spec.effect_id]
+        control = arm_column(spec.treatment, spec.control) if spec.control else None
+        other = spec.instrument or control
         problems.append(
             Problem(
                 spec.effect_id, spec.method, spec.estimand, spec.clip,
-                units.outcomes[spec.column][rows], units.treatments[spec.treatment][rows],
+                units.outcomes[spec.column][rows], units.treatments[spec.exposure][rows],
                 units.design.values[rows], units.design.categories,
                 units.fold[rows, 0].astype(np.int64),
                 {name: predictions[target][rows] for name, target in targets.items()},
-                {"outcome": spec.outcome_kind, "treatment": spec.assigned_kind},
+                {
+                    "outcome": spec.outcome_kind, "treatment": spec.assigned_kind,
+                    "exposure": spec.exposure_kind,
+                },
                 {"outcome": spec.outcome_learner, "treatment": spec.treatment_learner},
-                threads, seeds,
+                threads, seeds, None if other is None else units.treatments[other][rows],
             )
         )  # fmt: skip
     return problems

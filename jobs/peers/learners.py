@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from estimators.catalog import LEARNERS, Kind
-from estimators.learners import open_fold
+from estimators.learners import open_fold, seed_of
 from estimators.learners.design import Design
+from jobs.peers.problem import Problem
 
 Doubles = NDArray[np.float64]
 
@@ -84,6 +85,16 @@ class OurClassifier(ClassifierMixin, OurRegressor):  # type: ignore[misc]
     def predict(self, X: Doubles) -> NDArray[np.int64]:  # type: ignore[override]  # noqa: N803
         """The likelier class."""
         return (self._fitted(X) > 0.5).astype(np.int64)  # noqa: PLR2004
+
+
+def learner_of(problem: Problem, part: str, seed: int) -> OurRegressor:
+    """Our learner of the ``outcome``, the ``treatment`` or the ``exposure`` for another package."""
+    spec = problem.learners["outcome" if part == "outcome" else "treatment"]
+    given = (
+        spec, tuple(problem.categories.items()), problem.threads,
+        seed_of(seed, part),
+    )  # fmt: skip
+    return OurClassifier(*given) if problem.kinds[part] == "binary" else OurRegressor(*given)
 
 
 class Looked(RegressorMixin, BaseEstimator):  # type: ignore[misc]

@@ -15,6 +15,8 @@ from estimators.catalog import Kind
 from estimators.learners.design import Design
 
 Doubles = NDArray[np.float64]
+Pair = tuple[float, float]
+"""Theta and its unclustered standard error."""
 _ARRAYS = ("y", "d", "x", "fold")
 _FACTS = ("effect_id", "method", "estimand", "clip", "kinds", "learners", "threads", "seeds")
 
@@ -31,12 +33,18 @@ class Problem:
         ``(n, p)`` covariates; a category is its code, NaN is missing.
     categories
         Labels by column of `x`.
+    z
+        ``(n,)`` the instrument; of a contrast of arms, the control arm's indicator (`d` is then
+        the arm's); else None.
     fold
         ``(n,)`` fold of the first repetition.
     nuisance
         ``(n,)`` our out-of-fold predictions by their names in the paper, unclipped.
-    kinds, learners
-        Kind and resolved learner of the ``outcome`` and of the ``treatment``.
+    kinds
+        Of the ``outcome``, of the ``treatment`` that ``m`` predicts (with an instrument, the
+        instrument) and of the ``exposure`` itself.
+    learners
+        Resolved, of the ``outcome`` and of the ``treatment``.
     seeds
         How often each package cross-fits anew, on folds of its own.
     """
@@ -55,6 +63,12 @@ class Problem:
     learners: Mapping[str, Mapping[str, Any]]
     threads: int
     seeds: int
+    z: Doubles | None = None
+
+    @property
+    def assigned(self) -> Doubles:
+        """What ``m`` predicts: the instrument where there is one, else the treatment."""
+        return self.z if self.z is not None and self.method in ("pliv", "iivm") else self.d
 
     @property
     def n(self) -> int:
@@ -116,6 +130,7 @@ def save(problem: Problem, path: Path) -> None:
     facts = {name: getattr(problem, name) for name in _FACTS}
     facts["categories"] = [[j, list(labels)] for j, labels in problem.categories.items()]
     arrays = {name: getattr(problem, name) for name in _ARRAYS}
+    arrays |= {} if problem.z is None else {"z": problem.z}
     arrays |= {f"nuisance_{name}": values for name, values in problem.nuisance.items()}
     np.savez(path, facts=np.array(json.dumps(facts)), **arrays)
 
@@ -129,7 +144,7 @@ def load(path: Path) -> Problem:
             for name in stored.files
             if name.startswith("nuisance_")
         }
-        arrays = {name: stored[name] for name in _ARRAYS}
+        arrays = {name: stored[name] for name in (*_ARRAYS, "z") if name in stored.files}
     categories = {int(j): tuple(labels) for j, labels in facts.pop("categories")}
     return Problem(**facts, **arrays, categories=categories, nuisance=nuisance)
 

@@ -16,14 +16,32 @@ PEERS_OWN = pytest.mark.filterwarnings("ignore")  # the peers' warnings are not 
 
 
 def problem(method: str, estimand: str, learner: dict = LINEAR, n: int = 403) -> Problem:
+    """An effect with arbitrary nuisances: of ``d``, of an arm, or moved by ``b`` or ``v``."""
     units = build(71, Size(n, k=4))
-    names = {"plr": ("m", "l"), "irm": ("m", "g0", "g1")}[method]
-    nuisance = {name: values for name, values in oracle(units).items() if name in names}
+    names = {
+        "plr.slope": ("m", "l"),
+        "irm.att": ("m", "g0"),
+        "irm.atu": ("m", "g1"),
+        "apo.mean": ("m", "g1"),
+        "apo.ate": ("m", "g1", "m0", "g0"),
+        "pliv.slope": ("m", "l", "r"),
+        "iivm.late": ("m", "g0", "g1", "r0", "r1"),
+    }.get(f"{method}.{estimand}", ("m", "g0", "g1"))
+    known = oracle(units)
+    more = {"m0": 0.5 * known["m"], "r": known["m"], "r0": 0.8 * known["m"], "r1": known["m"]}
+    d, z = {
+        "apo": ("arm=c", "arm=a" if estimand == "ate" else None),
+        "pliv": ("t", "v"),
+        "iivm": ("d", "b"),
+    }.get(method, ("d", None))
+    kind = "continuous" if method == "pliv" else "binary"
     return Problem(
-        "effect", method, estimand, 0.1, units.outcomes["y"], units.treatments["d"],
-        units.design.values, {}, units.fold[:, 0].astype(np.int64), nuisance,
-        {"outcome": "continuous", "treatment": "binary"},
+        "effect", method, estimand, 0.1, units.outcomes["y"], units.treatments[d],
+        units.design.values, {}, units.fold[:, 0].astype(np.int64),
+        {name: (known | more)[name] for name in names},
+        {"outcome": "continuous", "treatment": kind, "exposure": kind},
         {"outcome": learner, "treatment": learner}, 1, 2,
+        None if z is None else units.treatments[z],
     )  # fmt: skip
 
 
