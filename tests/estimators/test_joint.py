@@ -8,10 +8,14 @@ import pytest
 import statsmodels.api as sm
 from econml.dml import LinearDML
 from econml.inference import StatsModelsInference
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from estimators.cells import sum_moments
 from estimators.contrasts import contrasts, solve_family
-from estimators.inference import estimate
-from estimators.joint import JointScores, block_cells, solve_block, solved_scores
+from estimators.crossfit import Sums
+from estimators.inference import estimate, solve
+from estimators.joint import JointScores, block_cells, elements, solve_block, solved_scores
 from estimators.tallies import Tallies
 from estimators.units import Units
 from jobs.peers.learners import Looked, LookedTogether
@@ -262,3 +266,36 @@ def test_a_constant_treatment_leaves_the_others_a_block():
     expected = run(units, *two)
     for name, each in estimates(units, sums).items():
         assert each.theta == pytest.approx(expected[name].theta, **CLOSE)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True)
+@given(st.integers(0, 2**31 - 1), st.floats(-3, 3), st.floats(0.1, 5))
+def test_mixing_the_treatments_mixes_the_effects(seed: int, mix: float, scale: float):
+    """V M has theta M^-1 theta, whatever the clusters and weights; a permutation is one such M."""
+    units = build(seed, Size(150, k=3, clusters=30, groups=2), weighted=True)
+    rng = np.random.default_rng(seed)
+    v, u = rng.standard_normal((2, units.n)), rng.standard_normal(units.n)
+    rows = np.ones(units.n, dtype=bool)
+    change = np.array([[scale, mix], [0.0, 1.0]])
+    found = [
+        block_estimates(units, JointScores(("a", "b"), rows, part, u))
+        for part in (v, change.T @ v, v[::-1])
+    ]
+    (theta, covariance), (mixed, mixed_covariance), (swapped, swapped_covariance) = found
+    inverse = np.linalg.inv(change)
+    np.testing.assert_allclose(mixed, inverse @ theta, rtol=1e-8, atol=1e-10)
+    expected = inverse @ covariance @ inverse.T
+    np.testing.assert_allclose(mixed_covariance, expected, rtol=1e-7, atol=1e-12)
+    np.testing.assert_allclose(swapped, theta[::-1], rtol=1e-10)
+    np.testing.assert_allclose(swapped_covariance, covariance[::-1, ::-1], rtol=1e-9)
+
+
+def block_estimates(units: Units, block: JointScores):
+    """Theta and clustered covariance of a block from its sums."""
+    sums = Sums(
+        0, {}, {None: sum_moments(units, elements(block), None)}, [], [],
+        joint={None: [block_cells(units, 0, block, None)]},
+    )  # fmt: skip
+    ((family,),) = family_sums(units, [sums]).values()
+    found = solve(family)
+    return found.theta, found.covariance
