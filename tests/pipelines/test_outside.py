@@ -1,11 +1,11 @@
-"""What fails outside: MLflow, the disk, the clock, Spark. Then it is mended, and run."""
+"""What fails outside: MLflow, the disk, the clock, a worker, Spark. Then it is mended, and run."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -166,53 +166,10 @@ def test_the_clock_goes_back_between_stages_and_only_recorded_at_shows_it(
     assert doubled(home) == 1
 
 
-KILLING = """
-    import json, os, signal, sys, threading, time
-    from pathlib import Path
-    from pipelines.backfill import backfill
-    from pipelines.backfill_report import Request
-
-    wanted, stage, killed = sys.argv[1], sys.argv[2], []
-
-    def named(wanted):
-        for each in Path("/proc").iterdir():
-            try:
-                command = (each / "cmdline").read_bytes().replace(b"\\0", b" ").decode()
-                session = (each / "stat").read_text().rsplit(")", 1)[1].split()[3]
-            except (OSError, IndexError):
-                continue
-            if wanted in command.partition(" ")[0] and int(session) == os.getsid(0):
-                yield int(each.name)
-
-    def kill():
-        deadline = time.monotonic() + 120
-        while not killed and time.monotonic() < deadline:
-            for process in named(wanted):
-                os.kill(process, signal.SIGKILL)
-                killed.append(process)
-            time.sleep(0.002)
-
-    def progress(name, done, total, note=""):
-        if name == stage and note and not started.is_set():
-            started.set()
-            threading.Thread(target=kill, daemon=True).start()
-
-    started = threading.Event()
-    study, window, profile = sys.argv[3:]
-    report = backfill(Request(study, window, window, profile=profile), progress)
-    digests = [each.digest for each in report.ended]
-    print(json.dumps([len(killed), digests, str(report.error or "")]))
-    sys.stdout.flush()
-    os._exit(0)
-"""
-
-
 def with_a_kill(home: Path, victim: str, stage: str, *arguments: str) -> list[Any]:
     """Backfill in a session of its own; a process of it is killed during a stage."""
-    import json
-
     ran = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(KILLING), victim, stage, *arguments],
+        [sys.executable, "-m", "tests.pipelines.killing", victim, stage, *arguments],
         env={**os.environ, "CAUSEWAY_HOME": str(home)},
         cwd=Path(__file__).parents[2],
         capture_output=True,
@@ -225,6 +182,36 @@ def with_a_kill(home: Path, victim: str, stage: str, *arguments: str) -> list[An
     found = json.loads(ran.stdout.splitlines()[-1])
     assert isinstance(found, list)
     return found
+
+
+ROWS = "nuisances: {outcome: linear, treatment: linear}"
+FITS = {
+    "fit_task": prebuilt.STUDY.replace(
+        ROWS, "nuisances: {outcome: {learner: xgboost, n_estimators: 1500}, treatment: linear}"
+    ),
+    "gram_task": prebuilt.STUDY.replace(
+        ROWS, "nuisances: {outcome: &gram {learner: gram, segments: 12}, treatment: *gram}"
+    ).replace("  - {method: irm, estimand: ate}\n", ""),
+}
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("task", FITS)
+def test_a_ray_worker_killed_in_a_fit_changes_nothing(tmp_path: Path, task: str) -> None:
+    found = {}
+    for name, below in (("inline", 10**9), ("ray", 0)):
+        folder = tmp_path / name
+        home = folder / "home"
+        prebuilt.write_month(home, FIRST, units=240 if task == "fit_task" else 20_000)
+        study = prebuilt.write_study(folder, FITS[task])
+        prebuilt.prebuild(study, (FIRST,), prebuilt.place(home))
+        profile = folder / "profile.yaml"
+        profile.write_text(f"ray: {{num_cpus: 2, inline_below: {below}}}\n")
+        found[name] = with_a_kill(home, f"ray::{task}", "crossfit", str(study), FIRST, str(profile))
+    assert found["inline"][0] == 0
+    assert found["ray"][0] == 1, "no worker was there to kill"
+    assert found["ray"][1:] == found["inline"][1:]
+    assert found["ray"][2] == ""
 
 
 def test_sparks_virtual_machine_is_killed_and_started_once_more(tmp_path: Path) -> None:
