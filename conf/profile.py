@@ -33,6 +33,9 @@ class Ray(Section):
     )
     cpus_per_task: int = Field(1, ge=1)
     gpus_per_task: float = Field(1.0, gt=0, description="Share of a GPU a fit takes (cuda).")
+    memory_per_task: int | None = Field(
+        None, ge=1, description="Bytes a fit may take; bins that do not fit stay on disk."
+    )
     object_store_memory: int = Field(500_000_000, ge=78_643_200)
     inline_below: int = Field(
         50_000, ge=0, description="Studies with fewer rows x repetitions are fitted without Ray."

@@ -170,8 +170,21 @@ def tasks(units: Units, plan: Plan, workers: int = 1) -> list[Task]:
     return found
 
 
-def fit(units: Units, task: Task, salt: str, *, threads: int = 1, device: str = "cpu") -> Doubles:
+def fit(
+    units: Units,
+    task: Task,
+    salt: str,
+    *,
+    threads: int = 1,
+    device: str = "cpu",
+    scratch: str | None = None,
+) -> Doubles:
     """Fit one task.
+
+    Parameters
+    ----------
+    scratch
+        A folder where the bins of trees stay, instead of in memory; the trees are the same.
 
     Returns
     -------
@@ -192,7 +205,7 @@ def fit(units: Units, task: Task, salt: str, *, threads: int = 1, device: str = 
         seed_of(salt, task.rep, "max_train_rows"),
     )
     opening = partial(open_fold, design=units.design, weight=units.weight, place=units.place,
-                      threads=threads, device=device)  # fmt: skip
+                      threads=threads, device=device, scratch=scratch)  # fmt: skip
     seeds = [seed_of(salt, task.rep, task.fold, each.name) for each in work.targets]
     specs = _settled(units, work, train, seeds, opening)
     opened = opening(specs[0], train=train, test=np.flatnonzero(rows & held_out))

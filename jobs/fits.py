@@ -16,10 +16,9 @@ from estimators.crossfit import Task, fit
 from estimators.errors import PlatformError, RetryableError
 from estimators.units import Units
 from jobs.engines import ray_cluster
+from jobs.room import room_of, scratch
 
 Result = tuple[Task, NDArray[np.float64]]
-_BYTES_A_VALUE = 3.5
-"""Of a training matrix while a fold is open: the copied rows (4) for 0.8 of them, bins (1)."""
 
 
 def fits(
@@ -58,9 +57,11 @@ def _inline(
 
     (Two OpenMP threads in a small fit spin at every barrier: on a busy machine that cost 14 x.)
     """
+    room = room_of(units, tasks, profile)
 
     def one(task: Task) -> Result:
-        return task, fit(units, task, salt, threads=1, device=profile.device)
+        with scratch(profile.home, on_disk=room.on_disk) as folder:
+            return task, fit(units, task, salt, device=profile.device, scratch=folder)
 
     workers = profile.ray.num_cpus or os.cpu_count() or 1
     with ThreadPoolExecutor(max_workers=workers) as pool:
@@ -83,15 +84,16 @@ def _on_ray(
     import ray
 
     threads = profile.ray.cpus_per_task
-    memory = int(units.design.values.size * _BYTES_A_VALUE) + 100_000_000
+    room = room_of(units, tasks, profile)
 
     def fit_task(shared: Units, task: Task) -> Any:  # Ray shows it by this name
-        return fit(shared, task, salt, threads=threads, device=profile.device)
+        with scratch(profile.home, on_disk=room.on_disk) as folder:
+            return fit(shared, task, salt, threads=threads, device=profile.device, scratch=folder)
 
     remote_fit = ray.remote(
         num_cpus=threads,
         num_gpus=profile.ray.gpus_per_task if profile.device == "cuda" else 0,
-        memory=memory,
+        memory=room.memory,
         max_retries=3,
     )(fit_task)
     shared = ray.put(units)
@@ -99,7 +101,7 @@ def _on_ray(
         pending = {remote_fit.remote(shared, task): task for task in batch}
         order = list(pending)
         waiting = order.copy()
-        with lost_work(memory):
+        with lost_work(room.memory):
             while waiting:
                 done, waiting = ray.wait(waiting, num_returns=1)
                 fitted(pending[done[0]])

@@ -57,6 +57,7 @@ def open_fold(
     place: Hashes | None = None,
     threads: int = 1,
     device: str = "cpu",
+    scratch: str | None = None,
 ) -> Fold:
     """Open a fold for the learner of `spec`.
 
@@ -71,6 +72,8 @@ def open_fold(
         is a cluster.
     device
         ``cpu`` or ``cuda``; a learner that cannot use it raises, it never falls back.
+    scratch
+        A folder for what need not stay in memory: the bins of trees.
 
     Raises
     ------
@@ -102,7 +105,9 @@ def open_fold(
     if name not in LEARNERS:
         return NamedFold(spec, design, train, test, weights)
     if name == "xgboost":
-        return BoostedFold(spec, design, train, test, weight, threads=threads, device=device)
+        return BoostedFold(
+            spec, design, train, test, weight, threads=threads, device=device, scratch=scratch
+        )
     if name == "linear":
         return LinearFold(design, train, test, weights)
     if name == "spline":

@@ -6,6 +6,7 @@ sketch of a column sees its values one by one, in the order of the rows, however
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -30,18 +31,19 @@ class Batches(xgb.DataIter):  # type: ignore[misc]  # xgboost carries no types
         Row numbers, in the order to be read.
     weight
         ``(len(rows),)``; None: every row counts once.
-    cache
-        Path that files of XGBoost begin with, where the bins do not stay in memory.
+    scratch
+        Folder where XGBoost keeps the bins, a page a batch, instead of in memory.
     """
 
     def __init__(
-        self, design: Design, rows: Index, weight: Doubles | None = None, cache: str | None = None
+        self, design: Design, rows: Index, weight: Doubles | None = None, scratch: str | None = None
     ) -> None:
         self.design = design
         self.rows = rows
         self.weight = weight
         self.left = spans(design, rows)
-        super().__init__(cache_prefix=cache, release_data=True)
+        prefix = None if scratch is None else os.path.join(scratch, "bins")
+        super().__init__(cache_prefix=prefix, release_data=True)
 
     def reset(self) -> None:
         """Begin again."""

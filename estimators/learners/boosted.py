@@ -17,7 +17,10 @@ _PROBABILITY_FLOOR = 1e-6
 
 
 class BoostedFold:
-    """One `QuantileDMatrix`; labels are swapped, which is bit-identical to a fresh build."""
+    """One matrix of bins; labels are swapped, which is bit-identical to a fresh build.
+
+    With `scratch`, a folder, the bins stay there and are read page by page at each level of a tree.
+    """
 
     def __init__(
         self,
@@ -29,6 +32,7 @@ class BoostedFold:
         *,
         threads: int,
         device: str,
+        scratch: str | None = None,
     ) -> None:
         if device == "cuda":
             require_cuda()
@@ -38,6 +42,7 @@ class BoostedFold:
         self.weight = weight
         self.threads = threads
         self.device = device
+        self.scratch = scratch
         self.matrix = self._binned(spec, train, None if np.all(weight == 1.0) else weight)
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
@@ -80,8 +85,9 @@ class BoostedFold:
         ref: xgb.QuantileDMatrix | None = None,
     ) -> xgb.QuantileDMatrix:
         """The bins of some rows: cut as in `ref`, else where their own quantiles lie."""
-        return xgb.QuantileDMatrix(
-            Batches(self.design, rows, weight),
+        form = xgb.QuantileDMatrix if self.scratch is None else xgb.ExtMemQuantileDMatrix
+        return form(
+            Batches(self.design, rows, weight, self.scratch),
             ref=ref,
             enable_categorical=True,
             max_bin=spec["max_bin"],

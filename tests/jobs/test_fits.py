@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import xgboost as xgb
 
 from conf.profile import Profile, load_profile
 from estimators import crossfit
 from estimators.crossfit import place, plan, tasks
+from estimators.errors import PlatformError
 from estimators.learners import open_fold
 from estimators.units import Units
 from jobs.fits import fits
+from jobs.room import room_of
 from tests.estimators.samples import BOOSTED, LINEAR, Size, build, effect
 from tests.estimators.test_plan import many
 
@@ -63,6 +66,58 @@ def test_ray_gives_the_bytes_of_inline_for_every_learner(tmp_path: Path, ray_ses
     for name, spec in LEARNERS.items():
         inline = run(units, spec, profile(tmp_path, inline=True))
         assert run(units, spec, profile(tmp_path, inline=False), cut=2) == inline, name
+
+
+def single(units: Units) -> Units:
+    """As where only trees see the covariates."""
+    return replace(
+        units, design=replace(units.design, values=units.design.values.astype(np.float32))
+    )
+
+
+def tight(units: Units, spec: dict[str, Any], at: Profile, *, by: int = 1) -> Profile:
+    """A profile that gives a fit some bytes less than it takes."""
+    work = plan(units, (effect(outcome_learner=spec, treatment_learner=spec),))
+    need = room_of(units, tasks(units, work), at).memory
+    return at.model_copy(update={"ray": at.ray.model_copy(update={"memory_per_task": need - by})})
+
+
+@pytest.mark.parametrize("name", ["xgboost", "early stopping"])
+def test_bins_on_disk_give_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """Several pages a fold, each on its own read again from the home's scratch; nothing stays."""
+    monkeypatch.setattr("estimators.learners.batches._BATCH_BYTES", 4 * 4 * 17)
+    made = []
+    monkeypatch.setattr(
+        "xgboost.ExtMemQuantileDMatrix.__init__",
+        lambda self, *given, made=made, init=xgb.ExtMemQuantileDMatrix.__init__, **named: (
+            made.append(given[0].rows), init(self, *given, **named)
+        )[1],
+    )  # fmt: skip
+    units, at = single(sample()), profile(tmp_path, inline=True)
+    in_memory = run(units, LEARNERS[name], at)
+    assert not made
+    assert run(units, LEARNERS[name], tight(units, LEARNERS[name], at)) == in_memory
+    assert len(made) >= units.k * units.fold.shape[1]
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_a_fit_that_no_budget_holds_is_refused_before_it_begins(tmp_path: Path) -> None:
+    at = profile(tmp_path, inline=True)
+    for units, spec in ((single(sample()), BOOSTED), (sample(), LINEAR)):
+        with pytest.raises(PlatformError, match="memory_per_task") as caught:
+            run(units, spec, tight(units, spec, at, by=10_000))
+        assert caught.value.code == "out_of_memory"
+
+
+@pytest.mark.slow
+@pytest.mark.engines
+def test_bins_on_disk_of_a_ray_worker_give_the_same_bytes(tmp_path: Path, ray_session: Any) -> None:
+    units, at = single(sample()), profile(tmp_path, inline=False)
+    inline = run(units, BOOSTED, profile(tmp_path, inline=True))
+    assert run(units, BOOSTED, tight(units, BOOSTED, at)) == inline
+    assert not list((tmp_path / "tmp").iterdir())
 
 
 def fold_of(units: Units, at: Profile) -> list[np.ndarray]:
