@@ -321,7 +321,8 @@ def _start_ray(profile: Profile, scratch: Path | None) -> None:
         raise PlatformError(
             f"no Ray at {profile.ray.address}: {_first_line(error)}",
             code="ray_start",
-            remedy="check memory, /dev/shm and `ray:` of the profile; `causeway doctor` helps",
+            remedy="check memory, /dev/shm and `ray:` of the profile, and on a cluster the token in"
+            " RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH; `causeway doctor` helps",
         ) from error
 
 

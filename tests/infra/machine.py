@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -156,20 +156,37 @@ class Machine:
 
     def stop(self) -> None:
         for process in reversed(self.running.values()):
-            end(process, signal.SIGTERM)
+            end(process)
 
 
-def end(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
-    """End a process and all of its session."""
-    for each in (how, signal.SIGKILL):
-        try:
-            os.killpg(process.pid, each)
-        except ProcessLookupError:
-            break
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            continue
+def family(root: int) -> list[int]:
+    """A process and all that came of it and has not lost its parent, the eldest first."""
+    found = [root]
+    for each in found:
+        for task in Path(f"/proc/{each}/task").glob("*/children"):
+            with suppress(OSError):
+                found += [int(child) for child in task.read_text().split()]
+    return found
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    """SIGKILL a process and all that came of it, itself first, so that it can tell nobody."""
+    for each in family(process.pid):
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
+    process.wait(15)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """End a process, and whatever of its family outlives it, as systemd does."""
+    members = family(process.pid)
+    with suppress(ProcessLookupError):
+        process.terminate()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(15)
+    for each in members:
+        with suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
     process.wait(15)
 
 

@@ -87,7 +87,7 @@ def test_the_profile_of_the_services_is_one(root: Path, monkeypatch: pytest.Monk
     monkeypatch.setenv("CAUSEWAY_HOME", "/srv/causeway/home")
     place = load_profile(str(root / "etc" / "causeway" / "profile.yaml"))
     assert place.mlflow_address == "http://127.0.0.1:5000"
-    assert place.ray.address == "127.0.0.1:6379"
+    assert place.ray.address == "127.0.0.2:6379"
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="no systemd-analyze here")
