@@ -251,10 +251,13 @@ def place(units: Units, results: Sequence[tuple[Task, Doubles]]) -> dict[Target,
 
 def summarise(units: Units, plan: Plan, rep: int, predictions: Mapping[Target, Doubles]) -> Sums:
     """Scores and sums of one repetition from its out-of-fold predictions."""
-    fitted = [_fitted(units, plan, each, rep, predictions) for each in plan.effects]
+    constant = partial(_constant, units, rep)
+    fitted = [
+        fitted_of(units, plan, each, rep, predictions, constant=constant) for each in plan.effects
+    ]
     single = [each for each in fitted if each.effect.joint is None]
-    scores = [_scores(each, plan.corrections) for each in single]
-    joint = _joint(fitted)
+    scores = [scores_of(each, plan.corrections) for each in single]
+    joint = joint_of(fitted)
     cells, moments, calibration, matrices = {}, {}, {}, {}
     for by in (None, *groupings(plan.effects)):
         name = None if by is None else group_by_name(by)
@@ -269,14 +272,14 @@ def summarise(units: Units, plan: Plan, rep: int, predictions: Mapping[Target, D
         parts = [part for each in mine for part in elements(each)]
         moments[name] = sum_moments(units, [*chosen, *parts], groups)
         calibration[name] = calibration_sums(units, pairs, plan.corrections, groups)
-    tallies = _tallies(units, fitted)
+    tallies = tallies_of(units, fitted)
     if rep == 0:
         tallies += plan.corrections.tallies
     solved = [score for each, _ in joint for score in solved_scores(each, units.weight)]
     return Sums(rep, cells, moments, tallies, [*scores, *solved], calibration, matrices)
 
 
-def _joint(fitted: Sequence[Fitted]) -> list[tuple[JointScores, EffectSpec]]:
+def joint_of(fitted: Sequence[Fitted]) -> list[tuple[JointScores, EffectSpec]]:
     """Residuals of each joint block, and one of its effects."""
     by_id = {each.effect.effect_id: each for each in fitted}
     found = []
@@ -290,16 +293,25 @@ def _joint(fitted: Sequence[Fitted]) -> list[tuple[JointScores, EffectSpec]]:
     return found
 
 
-def _fitted(
+def fitted_of(
     units: Units,
     plan: Plan,
     effect: EffectSpec,
     rep: int,
     predictions: Mapping[Target, Doubles],
+    *,
+    constant: Callable[[Target], Doubles],
 ) -> Fitted:
+    """What an effect's scores and checks take of the units.
+
+    Parameters
+    ----------
+    constant
+        What the training rows' mean of a target predicts for each unit, ``(n,)``.
+    """
     targets = plan.targets[effect.effect_id]
     nuisance = {name: predictions[target] for name, target in targets.items()}
-    baseline = {name: _constant(units, target, rep) for name, target in targets.items()}
+    baseline = {name: constant(target) for name, target in targets.items()}
     if effect.propensity is not None:
         nuisance["m"] = units.propensities[effect.propensity]
     if effect.method in ("irm", "apo", "iivm"):
@@ -321,7 +333,7 @@ def _fitted(
     )
 
 
-def _constant(units: Units, target: Target, rep: int) -> Doubles:
+def _constant(units: Units, rep: int, target: Target) -> Doubles:
     """What the training rows' mean predicts for each unit, ``(n,)``."""
     rows = units.rows(target.rows)
     if target.arm is not None:
@@ -334,7 +346,8 @@ def _constant(units: Units, target: Target, rep: int) -> Doubles:
     return np.asarray(mean[units.fold[:, rep]], dtype=np.float64)
 
 
-def _scores(fitted: Fitted, corrections: Corrections) -> EffectScores:
+def scores_of(fitted: Fitted, corrections: Corrections = NOTHING) -> EffectScores:
+    """An effect's score elements by unit."""
     effect, rows = fitted.effect, fitted.rows
     nuisance = {name: values[rows] for name, values in fitted.used.items()}
     z = None if fitted.z is None else fitted.z[rows]
@@ -344,7 +357,7 @@ def _scores(fitted: Fitted, corrections: Corrections) -> EffectScores:
     return EffectScores(effect.effect_id, rows, psi_a, psi_b)
 
 
-def _tallies(units: Units, fitted: Sequence[Fitted]) -> list[Tally]:
+def tallies_of(units: Units, fitted: Sequence[Fitted]) -> list[Tally]:
     """All tallies of a repetition; those about no single effect are taken once."""
     found: dict[tuple[object, ...], Tally] = {}
     for each in fitted:

@@ -87,6 +87,12 @@ class EffectSpec:
         return "binary" if self.treatment_kind == "categorical" else self.treatment_kind
 
     @property
+    def exposures(self) -> tuple[str, ...]:
+        """The exposure, and the indicator of the arm that it is compared with."""
+        control = () if self.control is None else (arm_column(self.treatment, self.control),)
+        return (self.exposure, *control)
+
+    @property
     def assigned(self) -> str:
         """The units' column whose probability is ``m``: the instrument, else the exposure."""
         return self.instrument or self.exposure

@@ -61,6 +61,8 @@ class Units:
         ``(n,)`` hash of the unit's id, likewise.
     propensities
         ``(n,)`` known probabilities by column.
+    folds
+        Number of folds, where the units may not fill them all; None: as many as there are.
     """
 
     design: Design
@@ -77,6 +79,7 @@ class Units:
     place: NDArray[np.uint64] | None = None
     unit: NDArray[np.uint64] | None = None
     propensities: Mapping[str, Doubles] = field(default_factory=dict)
+    folds: int | None = None
 
     @property
     def n(self) -> int:
@@ -86,7 +89,7 @@ class Units:
     @property
     def k(self) -> int:
         """Number of folds."""
-        return int(self.fold.max()) + 1
+        return int(self.fold.max()) + 1 if self.folds is None else self.folds
 
     def for_fitting(self) -> Units:
         """The same units without what only sums need: what travels to the workers."""

@@ -11,7 +11,7 @@ from conf.study import LearnerSpec
 from estimators.catalog import TRAINING, learner_of
 from estimators.errors import Fault
 
-_METHODS = ("plr",)
+_METHODS = ("plr", "irm", "apo")
 _LEAST_FOLDS = 3
 
 

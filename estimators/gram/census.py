@@ -103,16 +103,25 @@ class Census:
         ``missing_outcome`` (a fold's training rows have fewer than K), ``constant_treatment``,
         ``empty_arm`` (of a binary treatment, likewise).
         """
-        s, j, k = self._mask(effect), self.treatments.index(effect.treatment), self.arms.shape[1]
+        s, j, k = self._mask(effect), self.treatments.index(effect.exposure), self.arms.shape[1]
         if _training(self.observed[:, :, s]) < k:
             return "missing_outcome"
         if self.low[s, j] == self.high[s, j]:
-            return "constant_treatment"
-        arms = self.arms[:, :, s, j]
-        smallest = min(_training(arms[..., arm]) for arm in (0, 1))
-        if effect.treatment_kind == "binary" and smallest < k:
+            nobody = effect.arm is not None and self.high[s, j] == 0.0
+            return "empty_arm" if nobody else "constant_treatment"
+        if min((self._arm(s, *arm) for arm in effect_arms(effect)), default=k) < k:
             return "empty_arm"
         return None
+
+    def _arm(self, mask: int, exposure: str, level: int) -> int:
+        return _training(self.arms[:, :, mask, self.treatments.index(exposure), level])
+
+
+def effect_arms(effect: EffectSpec) -> tuple[tuple[str, int], ...]:
+    """Arms that an effect needs units of, as exposure and level; none of a dose."""
+    if effect.treatment_kind == "binary":
+        return ((effect.treatment, 0), (effect.treatment, 1))
+    return tuple((name, 1) for name in effect.exposures if effect.arm is not None)
 
 
 def _training(counts: Longs) -> int:

@@ -39,7 +39,12 @@ SLOW = 0.1
 
 
 def start(
-    layout: Layout, folds: Sequence[Sums], treatments: Sequence[str], penalty: Doubles
+    layout: Layout,
+    folds: Sequence[Sums],
+    treatments: Sequence[str],
+    penalty: Doubles,
+    *,
+    rows: str = "",
 ) -> Logistic:
     """The first step, from the folds' plain Grams: no pass over rows.
 
@@ -50,8 +55,10 @@ def start(
     penalty
         ``(K, J)`` or whatever broadcasts to it, positive: without one a separable treatment has
         no maximum.
+    rows
+        The outcome whose observed rows are used; empty for all rows. Passes take the same rows.
     """
-    system = System("", ())
+    system = System(rows, ())
     grams = [gram_of(layout, sums, system) for sums in folds]
     k, j, p = len(folds), len(treatments), layout.p
     strength = np.broadcast_to(np.asarray(penalty, dtype=np.float64), (k, j)).copy()

@@ -18,6 +18,7 @@ from estimators.dependence import correlation_of, dependent
 from estimators.effects import EffectSpec, Spec, blocks
 from estimators.errors import PlatformError
 from estimators.gram import record
+from estimators.gram.by_row import Arm
 from estimators.gram.inference import LEAST_VARIATION
 from estimators.gram.layout import Layout
 from estimators.gram.moments import Fitted, fit_folds
@@ -29,8 +30,9 @@ from estimators.gram.ridge import PENALTIES
 from estimators.learners import Design
 from estimators.units import Groups, Units
 from jobs.failpoints import reach
-from jobs.gram import choice, layouts
+from jobs.gram import choice, interactive, layouts
 from jobs.gram.frame import Frame
+from jobs.gram.interactive import Interactive
 from jobs.gram.layouts import Pinned
 from jobs.gram.passes import FirstPass, first_pass, second_pass
 from jobs.gram.reading import frame_of
@@ -135,10 +137,7 @@ def _computed(work: _Work, pinned: Pinned, spilled: Spilled, crew: Workers) -> C
     good = [each for each in effects if each.effect_id not in failed]
     if not good:
         return Computed(key, {}, detail | {"failed": failed})
-    first = first_pass(
-        pinned.layout, spilled.file, spilled.blocks, crew, work.profile.record_root,
-        reuse=work.reuse, progress=work.progress,
-    )  # fmt: skip
+    first = _first(work, pinned.layout, spilled, crew)
     reach("crossfit.after_gram_partials")
     give_back()
     layout, fits = _fit(work, pinned.layout, first, good)
@@ -147,10 +146,14 @@ def _computed(work: _Work, pinned: Pinned, spilled: Spilled, crew: Workers) -> C
     detail |= {"failed": failed, "gram": detail["gram"] | _facts(pinned.layout, first, spilled)}
     if not good:
         return Computed(key, {}, detail)
-    sums = [
-        _sums(work, layout, spilled, crew, fitted, rep=rep, effects=good)
-        for rep, fitted in enumerate(fits)
-    ]
+    if interactive.needs_rows(effects):
+        made = _interactive(work, (pinned.layout, layout), spilled, crew, first, effects=good)
+        sums = [made.repetition(rep) for rep in range(work.frame.reps)]
+    else:
+        sums = [
+            _sums(work, layout, spilled, crew, fitted, rep=rep, effects=good)
+            for rep, fitted in enumerate(fits)
+        ]
     give_back()
     named = _named(work, spilled)
     tables = {
@@ -161,15 +164,51 @@ def _computed(work: _Work, pinned: Pinned, spilled: Spilled, crew: Workers) -> C
     return Computed(key, tables, detail)
 
 
+def _first(
+    work: _Work, layout: Layout, spilled: Spilled, crew: Workers, arm: Arm | None = None
+) -> FirstPass:
+    return first_pass(
+        layout, spilled.file, spilled.blocks, crew, work.profile.record_root,
+        reuse=work.reuse, progress=work.progress, arm=arm,
+    )  # fmt: skip
+
+
+def _interactive(
+    work: _Work,
+    layouts: tuple[Layout, Layout],
+    spilled: Spilled,
+    crew: Workers,
+    first: FirstPass,
+    *,
+    effects: Sequence[EffectSpec],
+) -> Interactive:
+    """The path of rows, with the Grams of the arms; the pinned layout, and the effects' own."""
+    whole, layout = layouts
+    plan = interactive.plan_of(effects, layout.own_rows)
+    sums = interactive.sums_of_arms(
+        plan, first, lambda arm: _first(work, whole, spilled, crew, arm)
+    )
+    clustered = work.frame.clustered and bucketed(work.frame, work.features)
+    return Interactive(
+        whole, layout, spilled, crew, sums, plan, _penalties(work), clustered, work.progress
+    )
+
+
+def _penalties(work: _Work) -> Sequence[float]:
+    penalty = work.spec.get("penalty")
+    return PENALTIES if penalty is None else (penalty,)
+
+
 def _fit(
     work: _Work, layout: Layout, first: FirstPass, good: Sequence[EffectSpec]
 ) -> tuple[Layout, list[Fitted]]:
     """Nuisances of each repetition, of the treatments and outcomes that have an effect."""
-    narrowed = narrow(layout, {each.treatment for each in good}, {each.outcome for each in good})
-    penalty = work.spec.get("penalty")
-    penalties = PENALTIES if penalty is None else (penalty,)
+    treated = {name for each in good for name in each.exposures}
+    narrowed = narrow(layout, treated, {each.outcome for each in good})
     return narrowed, [
-        fit_folds(narrowed, [narrow_sums(layout, narrowed, each) for each in folds], penalties)
+        fit_folds(
+            narrowed, [narrow_sums(layout, narrowed, each) for each in folds], _penalties(work)
+        )
         for folds in first.sums
     ]
 
@@ -182,8 +221,8 @@ def _predicted(good: Sequence[EffectSpec], fits: Sequence[Fitted]) -> dict[str, 
         each.effect_id: "perfectly_predicted"
         for each in good
         for fitted in fits
-        if fitted.variation[system[each.outcome], shape.treatments.index(each.treatment)]
-        < LEAST_VARIATION
+        for name in each.exposures
+        if fitted.variation[system[each.outcome], shape.treatments.index(name)] < LEAST_VARIATION
     }
     for block in blocks(each for each in good if each.effect_id not in found):
         place = shape.a(system[block[0].outcome])

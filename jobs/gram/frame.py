@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,8 +14,10 @@ class Frame:
     ----------
     numbers, categories
         Covariates, in the study's order.
+    treatments
+        Treatments, and indicators of a categorical one's arms (``dose=high``).
     binary
-        Treatments with arms 0 and 1.
+        Those with arms 0 and 1.
     own_rows
         Outcomes that may be missing.
     groupings
@@ -23,6 +26,8 @@ class Frame:
         Folds and repetitions.
     clustered
         Whether a cluster is declared.
+    arms
+        Of each indicator its treatment and arm.
     """
 
     numbers: tuple[str, ...]
@@ -35,6 +40,7 @@ class Frame:
     k: int
     reps: int
     clustered: bool
+    arms: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
     @property
     def group_names(self) -> tuple[str, ...]:
@@ -46,10 +52,11 @@ class Frame:
         """Columns of the features table, each once."""
         grouped = [name for columns in self.groupings for name in columns]
         owner = ["cluster_id"] if self.clustered else []
+        treated = [self.arms.get(name, (name,))[0] for name in self.treatments]
         return list(
             dict.fromkeys(
                 ["unit_id", *owner, "unit_time", "weight", "fold", *self.numbers,
-                 *self.categories, *self.treatments, *self.outcomes, *grouped]
+                 *self.categories, *treated, *self.outcomes, *grouped]
             )
         )  # fmt: skip
 

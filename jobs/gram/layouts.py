@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from conf.keys import OWN_LAYOUT, digest
-from conf.plan import gram_learner
+from conf.plan import effect_specs, gram_learner
+from conf.study import Treatment
 from estimators.gram.layout import Layout
 from jobs.contracts import GRAM_LAYOUTS
 from jobs.gram.blocks import Cut
@@ -45,17 +46,25 @@ class Pinned:
 def pin_key(resolved: Resolved) -> str:
     """Key of a window's layout: all that the study says of it, and none of the data."""
     study, span = resolved.loaded.study, resolved.span
+    effects = effect_specs(study)
+    treated = {each.treatment for each in effects}  # a layout has these alone
+    measured = {each.outcome for each in effects}
     return digest(
         {
             "study": study.study,
             "window": [span.start.isoformat(), span.end.isoformat()],
             "learner": dict(gram_learner(study) or {}),
             "covariates": study.covariates,
-            "treatments": {name: each.kind for name, each in study.treatments.items()},
-            "outcomes": {name: each.missing for name, each in study.outcomes.items()},
+            "treatments": {name: _kind(study.treatments[name]) for name in treated},
+            "outcomes": {name: study.outcomes[name].missing for name in measured},
             "folds": study.folds.k,
         }
     )
+
+
+def _kind(treatment: Treatment) -> str | list[str]:
+    """A treatment's kind, with the arms of one that has them."""
+    return [treatment.kind, *treatment.arms] if treatment.arms else treatment.kind
 
 
 def find(resolved: Resolved, root: str) -> Pinned | None:

@@ -16,6 +16,7 @@ import pyarrow.dataset as ds
 from numpy.typing import NDArray
 
 from estimators.gram.blas import packed_size
+from estimators.gram.by_row import Arm
 from estimators.gram.layout import Layout
 from estimators.gram.partials import Leaf, Partial, Sums
 from jobs.contracts import DOUBLES, GRAM_PARTIALS
@@ -28,22 +29,27 @@ NAME = "gram_partials"
 _ARRAYS = ("gram", "missing", "n_missing", "strays")
 
 
-def known(root: str, layout: Layout, blocks: Sequence[Block]) -> set[Place]:
-    """Blocks whose partials are in the table, of these very rows."""
-    where = (ds.field("layout_digest") == layout.digest) & (ds.field("rep") == 0)
+def name_of(layout: Layout, arm: Arm | None) -> str:
+    """The table's `layout_digest`: of an arm's rows with the arm, ``<digest>/call=1``."""
+    return layout.digest if arm is None else f"{layout.digest}/{arm[0]}={arm[1]}"
+
+
+def known(root: str, name: str, blocks: Sequence[Block]) -> set[Place]:
+    """Blocks whose partials are in the table under a name (`name_of`), of these very rows."""
+    where = (ds.field("layout_digest") == name) & (ds.field("rep") == 0)
     rows = read_record(root, NAME, where, ["slice", "bucket", "rows_digest"])
     columns = (rows[name].to_pylist() for name in ("slice", "bucket", "rows_digest"))
     there = set(zip(*columns, strict=True))
     return {each.place for each in blocks if (*each.place, each.digest) in there}
 
 
-def read(root: str, layout: Layout, blocks: Sequence[Block]) -> dict[Place, BlockSums]:
+def read(root: str, name: str, layout: Layout, blocks: Sequence[Block]) -> dict[Place, BlockSums]:
     """The partials of some blocks that the table knows."""
     if not blocks:
         return {}
     slices = [each.slice for each in blocks]
     where = (
-        (ds.field("layout_digest") == layout.digest)
+        (ds.field("layout_digest") == name)
         & (ds.field("slice") >= min(slices))
         & (ds.field("slice") <= max(slices))
         & ds.field("rows_digest").isin([each.digest for each in blocks])
@@ -71,14 +77,20 @@ def _by_rep(leaves: Mapping[tuple[int, int], Partial]) -> tuple[tuple[Partial, .
     return tuple(tuple(leaves[at] for at in sorted(leaves) if at[0] == rep) for rep in range(reps))
 
 
-def append(root: str, layout: Layout, found: Sequence[BlockSums]) -> None:
-    """Commit new blocks, all at once; a block that came in between is there twice, alike."""
-    names = "|".join(f"{each.block.place}{each.block.digest}" for each in found)
-    key = hashlib.sha256(f"{layout.digest}|{names}".encode()).hexdigest()
-    append_once(root, NAME, f"gram:{key}", _table(layout, found))
+def append(root: str, name: str, found: Sequence[BlockSums]) -> None:
+    """Commit new blocks, all at once; a block that came in between is there twice, alike.
+
+    One without a row of the arm has nothing to commit.
+    """
+    full = [each for each in found if each.reps[0]]
+    if not full:
+        return
+    names = "|".join(f"{each.block.place}{each.block.digest}" for each in full)
+    key = hashlib.sha256(f"{name}|{names}".encode()).hexdigest()
+    append_once(root, NAME, f"gram:{key}", _table(name, full))
 
 
-def _table(layout: Layout, found: Sequence[BlockSums]) -> pa.Table:
+def _table(name: str, found: Sequence[BlockSums]) -> pa.Table:
     leaves = [
         (each.block.digest, rep, partial)
         for each in found
@@ -87,7 +99,7 @@ def _table(layout: Layout, found: Sequence[BlockSums]) -> pa.Table:
     ]
     sums = [partial.sums for _, _, partial in leaves]
     columns = [
-        pa.repeat(layout.digest, len(leaves)),
+        pa.repeat(name, len(leaves)),
         pa.array([rep for _, rep, _ in leaves], pa.int32()),
         pa.array([partial.leaf.slice for _, _, partial in leaves], pa.int64()),
         pa.array([partial.leaf.fold for _, _, partial in leaves], pa.int32()),

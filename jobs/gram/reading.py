@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from conf.plan import effect_specs
 from conf.profile import Profile
 from conf.study import Study
+from estimators.effects import arm_column
 from estimators.units import groupings
 from jobs.gram.frame import Frame
 from jobs.lake import open_table, readable
@@ -34,19 +35,27 @@ def frame_of(study: Study, features: Stage, profile: Profile) -> Frame:
         or pa.types.is_string_view(field.type)
     }
     effects = effect_specs(study)
-    treated = dict.fromkeys(each.treatment for each in effects)
+    treated = dict.fromkeys(name for each in effects for name in each.exposures)
+    arms = {
+        arm_column(each.treatment, arm): (each.treatment, arm)
+        for each in effects
+        for arm in (each.arm, each.control)
+        if arm is not None
+    }
+    binary = {name for name in treated if name in arms or study.treatments[name].kind == "binary"}
     outcomes = dict.fromkeys(each.outcome for each in effects)
     return Frame(
         tuple(name for name in study.covariates if name not in texts),
         tuple(name for name in study.covariates if name in texts),
         tuple(treated),
-        frozenset(name for name in treated if study.treatments[name].kind == "binary"),
+        frozenset(binary),
         tuple(outcomes),
         tuple(name for name in outcomes if study.outcomes[name].missing == "drop"),
         groupings(effects),
         study.folds.k,
         study.folds.repetitions,
         study.units.cluster is not None,
+        arms,
     )
 
 

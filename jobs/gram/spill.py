@@ -174,7 +174,9 @@ class _Walk:
         yield place(owner).view(np.float64)
 
     def _number(self, batch: pa.Table, name: str) -> Doubles:
-        values = np.asarray(batch[name].cast(pa.float64()).to_numpy(), dtype=np.float64)
+        source, arm = self.frame.arms.get(name, (name, None))
+        column = batch[source] if arm is None else pc.equal(batch[source].cast(pa.string()), arm)
+        values = np.asarray(column.cast(pa.float64()).to_numpy(), dtype=np.float64)
         count = int(np.isinf(values).sum())
         if count:
             raise ContractError(

@@ -25,7 +25,7 @@ GRAM = (
     [
         ("treatment: gram", "treatment: linear", "the learner 'linear' beside 'gram'"),
         ("outcome: gram", "outcome: {learner: gram, segments: 2}", "with other parameters"),
-        ("- method: plr", "- method: irm", "the method 'irm' with the learner 'gram'"),
+        ("- method: plr", "- method: iivm", "the method 'iivm' with the learner 'gram'"),
         ("outcome: gram", "outcome: {learner: gram, max_train_rows: 5000}", "`max_train_rows`"),
         ("{k: 4}", "{k: 2}", "2 folds, which leave none"),
         (

@@ -14,6 +14,7 @@ import pytest
 from doubleml.utils import DMLDummyRegressor
 
 from conf.plan import effect_specs
+from conf.profile import Profile
 from estimators.crossfit import Sums, plan, summarise
 from estimators.gram.accumulate import accumulate
 from estimators.gram.columns import Coded, Rows
@@ -21,11 +22,13 @@ from estimators.gram.moments import fit_all
 from estimators.gram.predict import predict
 from estimators.inference import estimate
 from estimators.tallies import Tallies
+from estimators.units import Units
 from jobs import crossfit
 from jobs.estimate import read_effects
 from jobs.estimate import run as run_estimate
 from jobs.gram import layouts
 from jobs.lake import read_record
+from jobs.ledger import Stage
 from jobs.sums import cells_table, families, moments_table, read_families, read_tallies
 from jobs.unit_table import read_units
 from tests.jobs.gram import clinic
@@ -117,15 +120,25 @@ def test_cells_moments_and_tallies(
     found, built = clinic.prebuild(file, profile)
     stage = crossfit.run(found, built, profile)
     units, sums = in_memory(found, built, profile)
+    names = same_record(stage, profile, units, sums, clustered=text is study)
+    assert names == [None, "ward", "ward*kind"]
+    cells = read_record(profile.record_root, "cells")
+    lengths = pa.compute.list_value_length(cells["a"]).unique().to_pylist()
+    assert lengths == ([4] if jointly else [6])
+
+
+def same_record(
+    stage: Stage, profile: Profile, units: Units, sums: list[Sums], *, clustered: bool
+) -> list[str | None]:
+    """The stage's cells, moments and tallies are those of rows in memory, and so is inference."""
     rows = [row for each in sums for row in each.tallies]
     key, root = stage.key, profile.record_root
-    clustered = text is study
     theirs = families(
         cells_table(key, units, sums), moments_table(key, units, sums), Tallies(rows), clustered
     )
     tallies = read_tallies(root, key)
     ours = read_families(root, key, tallies, clustered)
-    assert list(ours) == list(theirs) == [None, "ward", "ward*kind"]
+    assert list(ours) == list(theirs)
     for name in ours:
         for one, other in zip(ours[name], theirs[name], strict=True):
             assert one.ids == other.ids
@@ -140,8 +153,7 @@ def test_cells_moments_and_tallies(
         ):
             close([each.theta, each.se, each.se_hc0], [peer.theta, peer.se, peer.se_hc0])
     same_tallies(tallies, Tallies(rows))
-    lengths = pa.compute.list_value_length(read_record(root, "cells")["a"]).unique().to_pylist()
-    assert lengths == ([4] if jointly else [6])
+    return list(ours)
 
 
 def same_tallies(ours: Tallies, theirs: Tallies) -> None:
