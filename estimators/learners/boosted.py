@@ -38,12 +38,13 @@ class BoostedFold:
             require_cuda()
         self.design = design
         self.held_out = test
-        weight, self.held_out_weight = weight[train], weight[test]
-        self.weight = weight
+        self.held_out_weight = weight[test]
+        given = weight[train]
+        self.weight = None if np.all(given == 1.0) else given
         self.threads = threads
         self.device = device
         self.scratch = scratch
-        self.matrix = self._binned(spec, train, None if np.all(weight == 1.0) else weight)
+        self.matrix = self._binned(spec, train, self.weight)
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
         """Train on `y` and predict the held-out rows."""
@@ -106,7 +107,7 @@ class BoostedFold:
         return found
 
     def _settings(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> dict[str, Any]:
-        base = float(np.average(y, weights=self.weight))
+        base = float(y.mean() if self.weight is None else np.average(y, weights=self.weight))
         if kind == "binary":
             base = min(max(base, _PROBABILITY_FLOOR), 1.0 - _PROBABILITY_FLOOR)
         return {

@@ -8,6 +8,9 @@ imports. Peak memory is the process's; the arrays that all begin with are part o
 wait do so asleep (``OMP_WAIT_POLICY=passive``): on a machine with other load, spinning would cost
 the peers most.
 
+Memory takes no quiet machine: ``--rounds 2 --repeat 1 --only floor causeway econml doubleml --out
+tree_memory.csv``.
+
 The floor is what any cross-fit must do: for each fold one `QuantileDMatrix`, two `xgb.train` on
 all cores, two predictions. Processor seconds are compared with the same fits on one thread.
 """
@@ -173,6 +176,8 @@ def compare(n: int, rounds: int, repeat: int, names: list[str]) -> Table:
     for peer in (name for name in names if name != "causeway"):
         for what in ("wall", "cpu", "peak"):
             table.add(f"{what}_over_{peer}", n, ours[what] / middle[peer][what], "x", "same run")
+        own = ours["own"] / middle[peer]["own"]
+        table.add(f"peak_over_arrays_over_{peer}", n, own, "x", "same run")
     return table
 
 
