@@ -249,13 +249,15 @@ def _scores(
     have = set(pc.unique(rows["effect_id"]).to_pylist())
     missing = [each for each in effect_ids if each not in have]
     if missing:
-        units = (run.crossfit.detail or {}).get("units", 0)
+        detail = run.crossfit.detail or {}
+        stored = f"set scores_max_rows to {detail.get('units', 0):,} or more in the profile"
+        if "gram" in detail:
+            stored = "choose another learner (`gram` keeps sums alone)"
         raise SourceError(
             f"no unit scores of {listed(missing)} are stored",
             code="no_scores",
             where=Where(table="scores", window=_window(run)),
-            remedy=f"declare `by:` in the study, or set scores_max_rows to {units:,} or more in"
-            " the profile, and run the window again",
+            remedy=f"declare `by:` in the study, or {stored}, and run the window again",
         )
     place = pc.index_in(rows["unit_id"], unit_id).to_numpy(zero_copy_only=False)
     effect = pc.index_in(rows["effect_id"], pa.array(effect_ids)).to_numpy(zero_copy_only=False)
