@@ -15,6 +15,7 @@ from conf.profile import Profile
 from estimators.crossfit import Task, fit
 from estimators.errors import PlatformError, RetryableError
 from estimators.units import Units
+from jobs.device import check_gpus
 from jobs.engines import ray_cluster
 from jobs.room import room_of, scratch
 
@@ -83,6 +84,8 @@ def _on_ray(
     """One Ray task a task; arrays go into the object store once and are read in place."""
     import ray
 
+    if profile.device == "cuda":
+        check_gpus(profile)
     threads = profile.ray.cpus_per_task
     room = room_of(units, tasks, profile)
 

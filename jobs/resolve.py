@@ -21,6 +21,7 @@ from conf.profile import Profile
 from conf.study import CalibrationTable, Source, Study, TrainingTable
 from conf.windows import Span, duration
 from estimators.errors import ContractError, Fault, SourceError, StudyError, UsageError, Where
+from jobs.device import check_device
 from jobs.lake import Pin, exists, open_table, pin
 from jobs.maturity import check_recorded
 
@@ -98,9 +99,12 @@ def resolve(
         History would look into the future (`leak`).
     NotMatureError
         The window's outcomes are not all known yet.
+    PlatformError
+        The profile's device is not there, or a learner does not run on it.
     """
     began = time.perf_counter()
     study = loaded.study
+    check_device(study, profile)
     document, _ = read_document(loaded.text, str(loaded.path))
     pins = pin_sources(loaded, profile, versions)
     corrections = pin_corrections(loaded, profile, versions)

@@ -10,6 +10,7 @@ from conf.profile import Profile
 from conf.study import Study
 from conf.windows import ALL, Span, every, split
 from estimators.errors import CausewayError, UsageError
+from jobs.device import check_device
 from jobs.failures import that_failed
 from jobs.pins import (
     Histories,
@@ -34,6 +35,7 @@ def prepare(report: Report, place: Profile) -> tuple[LoadedStudy, list[PlannedWi
     loaded = load_study(report.request.study)
     study = loaded.study
     report.study = study.study
+    check_device(study, place)
     windows = read_windows(place.record_root, study.study)
     histories = read_histories(loaded, place)
     if report.request.retry_failed:

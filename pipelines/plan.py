@@ -23,6 +23,7 @@ from conf.windows import Span, every, parse_span, span_of, split
 from estimators.errors import CausewayError, NotMatureError, StudyError, UsageError
 from jobs import ledger
 from jobs.crossfit_key import crossfit_key_of
+from jobs.device import check_device
 from jobs.resolve import Resolved, resolve
 from jobs.windows import Costs, RecordedRun, Windows, costs, read_windows
 
@@ -100,6 +101,7 @@ def plan(
         One window, or all from first to last; without any, the windows that are recorded.
     """
     loaded = load_study(study)
+    check_device(loaded.study, profile)
     windows = read_windows(profile.record_root, loaded.study.study)
     spans = _spans(loaded.study, windows, window=window, first=first, last=last)
     past = costs(windows)

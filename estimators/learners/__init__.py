@@ -19,6 +19,7 @@ from estimators.learners.design import Design, Doubles, Fold, Hashes, Index
 __all__ = [
     "Design",
     "Fold",
+    "check_runs_on",
     "draws_inside",
     "open_fold",
     "seed_of",
@@ -89,12 +90,7 @@ def open_fold(
     from estimators.learners.spline import SplineFold
 
     name = spec["learner"]
-    if device not in learner_of(name).devices:
-        raise PlatformError(
-            f"learner {name!r} does not run on {device!r}",
-            code="device",
-            remedy="choose device: cpu in the profile, or a learner that runs there",
-        )
+    check_runs_on(name, device)
     if learner_of(name).sums:
         raise UsageError(
             f"learner {name!r} fits from sums of products, not from rows",
@@ -114,6 +110,22 @@ def open_fold(
         own = None if place is None else place[train]
         return SplineFold(spec, design, train, test, weights, place=own)
     return _ConstantFold(len(test), weights)
+
+
+def check_runs_on(name: str, device: str) -> None:
+    """Check that a learner runs on a device.
+
+    Raises
+    ------
+    PlatformError
+        It does not.
+    """
+    if device not in learner_of(name).devices:
+        raise PlatformError(
+            f"learner {name!r} does not run on {device!r}",
+            code="device",
+            remedy="choose device: cpu in the profile, or a learner that runs there",
+        )
 
 
 class _ConstantFold:

@@ -66,23 +66,29 @@ def digests(folder: Path, address: str | None) -> dict[str, list[str]]:
     return found
 
 
-def worked() -> dict[str, list[str]]:
-    """Ids of the nodes on which tasks ended, by the tasks' name; events come a second late."""
+def task_events() -> list[Any]:
+    """Ray's notes on all tasks of this driver once each has ended; they come a second late."""
     import ray
-    from ray.core.generated.common_pb2 import FINISHED
+    from ray.core.generated import common_pb2
 
+    over = {common_pb2.FINISHED, common_pb2.FAILED}
     deadline = time.monotonic() + 20
     while True:
-        nodes: dict[str, set[str]] = defaultdict(set)
-        open_tasks = 0
-        for event in ray._private.state.state._get_all_task_events():
-            ended = FINISHED in event.state_updates.state_ts_ns
-            open_tasks += not ended
-            if ended:
-                nodes[event.task_info.name].add(event.state_updates.node_id.hex())
-        if (nodes and not open_tasks) or time.monotonic() > deadline:
-            return {name: sorted(each) for name, each in nodes.items()}
+        found = [each for each in ray._private.state.state._get_all_task_events()
+                 if each.HasField("task_info")
+                 and each.task_info.type == common_pb2.NORMAL_TASK]  # fmt: skip
+        ended = [over & set(each.state_updates.state_ts_ns) for each in found]
+        if (found and all(ended)) or time.monotonic() > deadline:
+            return found
         time.sleep(0.5)
+
+
+def worked() -> dict[str, list[str]]:
+    """Ids of the nodes on which tasks ran, by the tasks' name."""
+    nodes: dict[str, set[str]] = defaultdict(set)
+    for each in task_events():
+        nodes[each.task_info.name].add(each.state_updates.node_id.hex())
+    return {name: sorted(each) for name, each in nodes.items()}
 
 
 def main(folder: Path, cpus: Sequence[int]) -> dict[str, Any]:

@@ -127,11 +127,11 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_another_device(tmp_path: Path) -> None:
-    profile = clinic.place(tmp_path, device="cuda")
+    profile = clinic.place(tmp_path)
     file = clinic.write(tmp_path, clinic.visits([0], a_day=100), TEXT)
     found, built = clinic.prebuild(file, profile)
     with pytest.raises(CausewayError) as caught:
-        crossfit.run(found, built, profile)
+        crossfit.run(found, built, clinic.place(tmp_path, device="cuda"))
     assert caught.value.code == "device"
 
 
