@@ -39,7 +39,7 @@ def coverage() -> str:
         "coverage_mc_se": "its MC error",
     }
     rows = []
-    for name in ("grid", "models"):
+    for name in ("grid", "models", "joint"):
         path = ROOT / f"tests/coverage/results/{name}_summary.csv"
         with path.open(newline="") as file:
             rows += [[row[column] for column in shown] for row in csv.DictReader(file)]

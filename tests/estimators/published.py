@@ -1,7 +1,9 @@
-"""Public data sets as units: NSW and its CPS controls, NHEFS (from the wheel of causaldata)."""
+"""Public data sets as units, from wheels: NSW, its CPS controls and NHEFS; ACIC 2016 no. 1."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -62,3 +64,27 @@ def units_of(
     return from_arrays(
         design, {"d": d.to_numpy(np.float64)}, {"y": y.to_numpy(np.float64)}, k=k, reps=reps
     )
+
+
+def acic() -> tuple[Units, np.ndarray]:
+    """The first set of the ACIC 2016 challenge: 4,802 units, 58 covariates, and tau of each.
+
+    Covariates are those of a study of births; treatment and outcome were simulated, and tau is
+    the difference of the two expected outcomes. Source: Dorie et al. 2019, *Automated versus
+    do-it-yourself methods for causal inference*. Only files of causallib are read.
+    """
+    found = find_spec("causallib")
+    assert found is not None
+    root = Path((found.submodule_search_locations or [""])[0])
+    folder = root / "datasets" / "data" / "acic_challenge_2016"
+    x, drawn = pd.read_csv(folder / "x.csv"), pd.read_csv(folder / "zymu_1.csv")
+    categories = {}
+    for place, name in enumerate(x.columns):
+        if x[name].dtype == object:
+            labels = tuple(sorted(x[name].unique()))
+            categories[place] = labels
+            x[name] = x[name].map({label: code for code, label in enumerate(labels)})
+    design = Design(x.to_numpy(np.float64), tuple(x), categories)
+    y = np.where(drawn.z == 1, drawn.y1, drawn.y0)
+    units = from_arrays(design, {"d": drawn.z.to_numpy(np.float64)}, {"y": y}, k=5)
+    return units, (drawn.mu1 - drawn.mu0).to_numpy(np.float64)
