@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ def test_after_every_kill_a_second_run_left_what_one_run_leaves() -> None:
         assert row["killed"] == "True", row
         assert (row["rerun_code"], row["digests_equal"]) == ("0", "True"), row
         assert {row[name] for name in _FAULTS} == {"0"}, row
-    done = sorted((row["scenario"], row["kill"]) for row in rows if row["tier"] == "prebuilt")
-    wanted = [(each.name, kill) for each in TIERS["prebuilt"] for kill in each.kills]
+    done = sorted((row["tier"], row["scenario"], row["kill"]) for row in rows)
+    wanted = [
+        (tier, each.name, kill) for tier in TIERS for each in TIERS[tier] for kill in each.kills
+    ]
     assert done == sorted(wanted)
-    assert len(done) == 180
+    assert Counter(row["tier"] for row in rows) == {"prebuilt": 180, "engines": 20}
 
 
 def test_every_fail_point_is_killed_at() -> None:
