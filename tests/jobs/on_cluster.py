@@ -1,18 +1,21 @@
 """Two studies on a Ray of several nodes, in a process of its own: a JSON object of what came out.
 
-``python -m tests.jobs.on_cluster FOLDER 1,1`` starts nodes with so many CPUs each, on the homes
-under FOLDER that `write` made.
+``python -m tests.jobs.on_cluster FOLDER 1,1 [lose]`` starts nodes with so many CPUs each, on the
+homes under FOLDER that `write` made; with ``lose`` the last node is killed at its first fit.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,29 +94,64 @@ def worked() -> dict[str, list[str]]:
     return {name: sorted(each) for name, each in nodes.items()}
 
 
-def main(folder: Path, cpus: Sequence[int]) -> dict[str, Any]:
-    """Start the nodes, compute, stop them."""
+def lose(node: Any, lost: list[int]) -> None:
+    """Kill a node once a fit runs on it: its raylet, and the workers of that."""
+    raylet = node.all_processes["raylet"][0].process.pid
+    deadline = time.monotonic() + 240
+    while not lost and time.monotonic() < deadline:
+        time.sleep(0.02)
+        children = list(children_of(raylet))
+        if any(title.startswith(b"ray::fit_task") for _, title in children):
+            for process in (raylet, *(each for each, _ in children)):
+                os.kill(process, signal.SIGKILL)
+                lost.append(process)
+
+
+def children_of(parent: int) -> Iterator[tuple[int, bytes]]:
+    """Processes that a process started, with their commands."""
+    for each in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if int((each / "stat").read_text().rsplit(")", 1)[1].split()[1]) == parent:
+                yield int(each.name), (each / "cmdline").read_bytes()
+
+
+def alive(count: int) -> list[str]:
+    """Ids of the nodes that Ray has, once they are so many: it misses a lost one after a while."""
+    import ray
+
+    deadline = time.monotonic() + 90
+    while True:
+        found = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
+        if len(found) == count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.5)
+
+
+def main(folder: Path, cpus: Sequence[int], *, losing: bool) -> dict[str, Any]:
+    """Start the nodes, compute, stop them; the last node may be lost meanwhile."""
     with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
         os.environ["RAY_TMPDIR"] = scratch  # Ray's notes on running clusters lie there too
         from ray.cluster_utils import Cluster
 
         given = {"object_store_memory": 100_000_000, "include_dashboard": False}
         cluster = Cluster(shutdown_at_exit=True)
+        lost: list[int] = []
         try:
-            for count in cpus:
-                cluster.add_node(num_cpus=count, **given)
+            nodes = [cluster.add_node(num_cpus=count, **given) for count in cpus]
             cluster.wait_for_nodes()
+            if losing:
+                threading.Thread(target=lose, args=(nodes[-1], lost), daemon=True).start()
             with ray_cluster(at(folder, cluster.address)):
-                import ray
-
                 found = digests(folder, cluster.address)
-                alive = sorted(each["NodeID"] for each in ray.nodes() if each["Alive"])
-                return {"digests": found, "nodes": alive, "worked": worked()}
+                told = {"nodes": alive(len(cpus) - losing), "worked": worked(), "lost": len(lost)}
+                return {"digests": found, **told}
         finally:
             cluster.shutdown()
 
 
 if __name__ == "__main__":
-    answer = main(Path(sys.argv[1]), [int(each) for each in sys.argv[2].split(",")])
+    answer = main(
+        Path(sys.argv[1]), [int(each) for each in sys.argv[2].split(",")], losing="lose" in sys.argv
+    )
     print(json.dumps(answer), flush=True)
     os._exit(0)

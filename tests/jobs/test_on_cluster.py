@@ -35,13 +35,13 @@ def inline(base: Path) -> dict[str, list[str]]:
     return on_cluster.digests(copy, None)
 
 
-def on_nodes(base: Path, cpus: str) -> dict[str, Any]:
+def on_nodes(base: Path, cpus: str, *more: str) -> dict[str, Any]:
     """Everything again on nodes with so many CPUs, which want a token of everyone."""
-    copy, token = base.with_name(f"nodes-{cpus}"), base.with_name("token")
+    copy, token = base.with_name(f"nodes-{cpus}{len(more)}"), base.with_name("token")
     shutil.copytree(base, copy)
     token.write_text(secrets.token_hex(32))
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.jobs.on_cluster", str(copy), cpus],
+        [sys.executable, "-m", "tests.jobs.on_cluster", str(copy), cpus, *more],
         env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_AUTH_MODE": "token",
              "RAY_AUTH_TOKEN_PATH": str(token), "RAY_worker_niceness": "0"},
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=500,
@@ -58,4 +58,13 @@ def test_nodes_give_the_bytes_of_inline_and_all_of_them_work(
     found = on_nodes(base, cpus)
     assert len(found["nodes"]) == len(cpus.split(","))
     assert found["worked"] == dict.fromkeys(TASKS, found["nodes"])
+    assert found["digests"] == inline
+
+
+def test_a_node_that_is_lost_with_its_fits_changes_nothing(
+    base: Path, inline: dict[str, list[str]]
+) -> None:
+    found = on_nodes(base, "1,1", "lose")
+    assert found["lost"] >= 2, "no fit ran on the second node"
+    assert len(found["nodes"]) == 1
     assert found["digests"] == inline
