@@ -13,9 +13,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators import naive
 from estimators.cells import CellSums, EffectScores, Moment, sum_cells, sum_moments
-from estimators.checks import IMPLEMENTATIONS, applicable
 from estimators.debias.in_scores import CalibrationSums, calibration_sums
 from estimators.debias.in_study import NOTHING, Corrections, powered_scores
 from estimators.dependence import correlation_of, dependent
@@ -26,7 +24,8 @@ from estimators.learners.draws import positions
 from estimators.learners.tuning import choose, is_tuned, own, split, subsample
 from estimators.nuisances import Pass, Target, needed, passes
 from estimators.scores import score
-from estimators.tallies import Fitted, Selection, Tally, selection, tally
+from estimators.tallied import alike, tallies_of
+from estimators.tallies import Fitted, Tally
 from estimators.units import Units, groupings
 
 Doubles = NDArray[np.float64]
@@ -272,7 +271,7 @@ def summarise(units: Units, plan: Plan, rep: int, predictions: Mapping[Target, D
         parts = [part for each in mine for part in elements(each)]
         moments[name] = sum_moments(units, [*chosen, *parts], groups)
         calibration[name] = calibration_sums(units, pairs, plan.corrections, groups)
-    tallies = tallies_of(units, fitted)
+    tallies = tallies_of(units, fitted, alike(plan.effects, plan.rows, plan.targets))
     if rep == 0:
         tallies += plan.corrections.tallies
     solved = [score for each, _ in joint for score in solved_scores(each, units.weight)]
@@ -355,42 +354,3 @@ def scores_of(fitted: Fitted, corrections: Corrections = NOTHING) -> EffectScore
     psi_a, psi_b = np.zeros(len(rows)), np.zeros(len(rows))
     psi_a[rows], psi_b[rows] = powered_scores(effect, parts, corrections)
     return EffectScores(effect.effect_id, rows, psi_a, psi_b)
-
-
-def tallies_of(units: Units, fitted: Sequence[Fitted]) -> list[Tally]:
-    """All tallies of a repetition; those about no single effect are taken once."""
-    found: dict[tuple[object, ...], Tally] = {}
-    for each in fitted:
-        rows = naive.tallies_of(units, each) + _clusters(units, each)
-        for name in applicable(each.effect):
-            rows += IMPLEMENTATIONS[name].tallies_of(units, each)
-        for row in rows:
-            key = (row.subject, row.effect_id, row.arm, row.weighting, row.fold)
-            found.setdefault((*key, row.group_by, row.group_value), row)
-    return list(found.values())
-
-
-def _clusters(units: Units, fitted: Fitted) -> list[Tally]:
-    """Clusters of an effect and of its groups, counted where cells are buckets of them."""
-    if not units.bucketed or units.cluster is None or fitted.rep > 0:
-        return []
-    everyone = selection(units, fitted.rep, fitted.rows)
-    chosen: list[tuple[Selection, str | None, str | None]] = [(everyone, None, None)]
-    for by in fitted.effect.by:
-        groups = units.groups[group_by_name(by)]
-        codes = groups.codes[everyone.index]
-        chosen += [
-            (everyone.narrow(codes == code), group_by_name(by), value)
-            for code, value in enumerate(groups.values)
-        ]
-    rows = []
-    for part, name, value in chosen:
-        _, first = np.unique(units.cluster[part.index], return_index=True)
-        one = np.zeros(len(part.index), dtype=np.bool_)
-        one[first] = True
-        narrowed = part.narrow(one)
-        rows += tally(
-            narrowed, np.ones(len(first)), "clusters", effect_id=fitted.effect.effect_id,
-            group_by=name, group_value=value,
-        )  # fmt: skip
-    return rows

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from estimators.cells import CellSums, EffectScores, sum_cells
 from estimators.checks.balance import LEVELS
-from estimators.crossfit import Plan, fitted_of, joint_of, scores_of, tallies_of
+from estimators.crossfit import Plan, fitted_of, joint_of, scores_of
 from estimators.effects import EffectSpec, blocks, group_by_name
 from estimators.gram.accumulate import check, in_leaves
 from estimators.gram.blas import Doubles, one_thread, pack
@@ -27,7 +27,8 @@ from estimators.gram.terms import OTHER, Category
 from estimators.joint import element_ids, elements
 from estimators.learners import Design
 from estimators.sums import sum_by
-from estimators.tallies import Tally
+from estimators.tallied import alike, tallies_of
+from estimators.tallies import Fitted, Tally
 from estimators.units import Groups, Units
 
 Codes = NDArray[np.int64]
@@ -63,6 +64,11 @@ class RowRecording:
         ]
         return [each for each in asked if each.joint is None], blocks(asked)
 
+    @property
+    def first(self) -> dict[str, str]:
+        """From `tallied.alike`."""
+        return alike(self.plan.effects, self.plan.rows, self.plan.targets)
+
     def columns(self, name: str) -> list[str]:
         """What a grouping's sums are of: effects, then the elements of each joint block."""
         single, joint = self.chosen(name)
@@ -82,7 +88,9 @@ def row_pass(layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording) -> K
     check(layout, rows)
     with one_thread():
         ordered = in_leaves(layout, rows, by_place=True)
-        units, scores, found = _summed(layout, ordered, fitted, what)
+        units, fits = _fitted(layout, ordered, fitted, what)
+        scores = _scores(fits)
+        found = tallies_of(units, fits, what.first, once=True)
         parts: dict[Key, Doubles] = {}
         for name in (NO_GROUPS, *units.groups):
             groups, chosen = units.groups.get(name), [scores[each] for each in what.columns(name)]
@@ -101,25 +109,38 @@ def row_pass(layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording) -> K
     return Keyed(parts)
 
 
-def template(layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording) -> list[Tally]:
-    """The tallies that every block has, by name: their sums are those of some rows."""
-    with one_thread():
-        return _summed(layout, rows, fitted, what)[2]
-
-
-def _summed(
+def template(
     layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording
-) -> tuple[Units, dict[str, EffectScores], list[Tally]]:
+) -> tuple[list[Tally], list[Tally]]:
+    """The tallies that every block has, and those of the record, by name.
+
+    Their sums are those of some rows. The record names those that effects share once an effect.
+    """
+    with one_thread():
+        units, fits = _fitted(layout, rows, fitted, what)
+        return (
+            tallies_of(units, fits, what.first, once=True),
+            tallies_of(units, fits, what.first),
+        )
+
+
+def _fitted(
+    layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording
+) -> tuple[Units, list[Fitted]]:
     units = units_of(layout, rows, what)
     predictions = fitted.predict(layout, rows)
     baseline = dict(zip(fitted.targets, fitted.mean[rows.fold].T, strict=True))
-    each = [
+    return units, [
         fitted_of(units, what.plan, effect, what.rep, predictions, constant=baseline.__getitem__)
         for effect in what.plan.effects
     ]
-    scores = [scores_of(one) for one in each if one.effect.joint is None]
-    scores += [part for block, _ in joint_of(each) for part in elements(block)]
-    return units, {one.effect_id: one for one in scores}, tallies_of(units, each)
+
+
+def _scores(fits: Sequence[Fitted]) -> dict[str, EffectScores]:
+    """Scores by effect, and by element of joint blocks."""
+    scores = [scores_of(one) for one in fits if one.effect.joint is None]
+    scores += [part for block, _ in joint_of(fits) for part in elements(block)]
+    return {one.effect_id: one for one in scores}
 
 
 def units_of(layout: Layout, rows: Rows, what: RowRecording) -> Units:

@@ -18,7 +18,11 @@ from estimators.tallies import Tally
 
 
 def recorded(
-    keyed: Keyed, what: RowRecording, cell_rank: Codes, folds: int, named: Sequence[Tally]
+    keyed: Keyed,
+    what: RowRecording,
+    cell_rank: Codes,
+    folds: int,
+    named: tuple[Sequence[Tally], Sequence[Tally]],
 ) -> Sums:
     """The sums of a repetition.
 
@@ -29,7 +33,7 @@ def recorded(
     folds
         Number of folds, K.
     named
-        From `row_pass.template`: what each row of the tallies is about.
+        From `row_pass.template`.
     """
     names = [None, *(name for name in what.groups if what.columns(name))]
     cells = {name: _cells(keyed, what, cell_rank, folds, name or NO_GROUPS) for name in names}
@@ -38,7 +42,7 @@ def recorded(
         what.rep,
         {name: found for name, found in single.items() if found.effects},
         {name: _moments(keyed, what.columns(name or NO_GROUPS), name) for name in names},
-        _tallies(keyed, named),
+        _tallies(keyed, what, *named),
         [],
         joint={name: _joint(found, what, name or NO_GROUPS) for name, found in cells.items()},
     )
@@ -108,11 +112,23 @@ def _moments(keyed: Keyed, ids: Sequence[str], name: str | None) -> list[Moment]
     return found
 
 
-def _tallies(keyed: Keyed, named: Sequence[Tally]) -> list[Tally]:
+def _tallies(
+    keyed: Keyed, what: RowRecording, summed: Sequence[Tally], named: Sequence[Tally]
+) -> list[Tally]:
     sums = keyed.parts[SUMS, NO_GROUPS, 0, 0]
     histograms = iter(keyed.parts.get((HISTOGRAMS, NO_GROUPS, 0, 0), np.empty(0)))
-    found = []
-    for each, (n, w, ww, x, xx, xy) in zip(named, sums.tolist(), strict=True):
+    known, first = {}, what.first
+    for each, (n, w, ww, x, xx, xy) in zip(summed, sums.tolist(), strict=True):
         hist = tuple(next(histograms).astype(np.int64).tolist()) if each.hist else ()
-        found.append(replace(each, n=round(n), w=w, ww=ww, x=x, xx=xx, xy=xy, hist=hist))
+        row = replace(each, n=round(n), w=w, ww=ww, x=x, xx=xx, xy=xy, hist=hist)
+        known[_key(row, row.effect_id)] = row
+    found = []
+    for each in named:
+        row = known.get(_key(each, each.effect_id)) or known[_key(each, first[str(each.effect_id)])]
+        found.append(replace(row, effect_id=each.effect_id))
     return found
+
+
+def _key(row: Tally, effect_id: str | None) -> tuple[object, ...]:
+    about = (row.subject, effect_id, row.arm, row.weighting, row.fold)
+    return (*about, row.group_by, row.group_value)

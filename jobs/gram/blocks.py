@@ -6,6 +6,7 @@ batch's rows block by block into one file, and a task reads its own pieces from 
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -61,20 +62,21 @@ class Block:
     Attributes
     ----------
     pieces
-        Offset in the file, in bytes, and number of rows of each.
+        Offset in the file, in bytes, and number of rows of each, one after the other: where rows
+        lie sorted by unit, every batch leaves a piece of every block.
     digest
         Of the rows.
     """
 
     slice: int
     bucket: int
-    pieces: tuple[tuple[int, int], ...]
+    pieces: array[int]
     digest: str
 
     @property
     def n(self) -> int:
         """Rows."""
-        return sum(n for _, n in self.pieces)
+        return sum(self.pieces[1::2])
 
     @property
     def place(self) -> Place:
@@ -88,14 +90,15 @@ class BlockFile:
     def __init__(self, sink: BinaryIO) -> None:
         self.sink = sink
         self.offset = 0
-        self.pieces: dict[Place, list[tuple[int, int]]] = {}
+        self.pieces: dict[Place, array[int]] = {}
 
     def write(self, places: Mapping[Place, slice], rows: Doubles) -> None:
         """Append a batch, ``(columns, rows)``, whose rows lie block by block."""
         for place, part in places.items():
             piece = np.ascontiguousarray(rows[:, part])
             self.sink.write(piece.data)
-            self.pieces.setdefault(place, []).append((self.offset, part.stop - part.start))
+            mine = self.pieces.setdefault(place, array("q"))
+            mine.extend((self.offset, part.stop - part.start))
             self.offset += piece.nbytes
 
 
@@ -138,7 +141,7 @@ class Blocks:
         columns = len(self.frame.rows)
         with open(self.path, "rb", buffering=0) as source:
             for block in blocks:
-                for offset, n in block.pieces:
+                for offset, n in zip(block.pieces[::2], block.pieces[1::2], strict=True):
                     source.seek(offset)
                     piece = np.fromfile(source, dtype=np.float64, count=columns * n)
                     yield piece.reshape(columns, n)

@@ -135,7 +135,7 @@ class _Walk:
         if self.census is None or self.sample is None:
             raise ValueError("no row under the features' key")
         blocks = tuple(
-            Block(*at, tuple(pieces), self.contents.digest(at))
+            Block(*at, pieces, self.contents.digest(at))
             for at, pieces in sorted(file.pieces.items())
         )
         labels = {name: each.labels for name, each in self.categories.items()}

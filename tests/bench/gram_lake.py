@@ -34,11 +34,15 @@ START = datetime(2024, 3, 1, tzinfo=UTC)
 _KEPT = "record.features"
 
 
-def study(segments: int, slice_days: int) -> str:
-    """The study: every pair's marginal effect."""
+def study(segments: int, slice_days: int, method: str) -> str:
+    """The study: every pair's marginal effect by ``plr``, or the ATE of binary ones by ``irm``."""
+    kind, effect = {
+        "plr": ("continuous", "{method: plr, marginal: true}"),
+        "irm": ("binary", "{method: irm, estimand: ate}"),
+    }[method]
     learner = f"{{learner: gram, segments: {segments}, slice_days: {slice_days}}}"
     listed = {
-        "treatments": ", ".join(f"t{j}: continuous" for j in range(TREATMENTS)),
+        "treatments": ", ".join(f"t{j}: {kind}" for j in range(TREATMENTS)),
         "outcomes": ", ".join(f"y{m}: continuous" for m in range(OUTCOMES)),
         "covariates": ", ".join(f"x{j}" for j in range(50)),
     }
@@ -51,7 +55,7 @@ def study(segments: int, slice_days: int) -> str:
         f"treatments: {{{listed['treatments']}}}\noutcomes: {{{listed['outcomes']}}}\n"
         f"covariates: [{listed['covariates']}]\nfolds: {{k: {FOLDS}}}\n"
         f"nuisances: {{outcome: {learner}, treatment: {learner}}}\n"
-        "effects: [{method: plr, marginal: true}]\nchecks: [nuisance_quality]\n"
+        f"effects: [{effect}]\nchecks: [nuisance_quality]\n"
     )
 
 
@@ -70,7 +74,7 @@ def window(home: Path, workers: int) -> tuple[Resolved, Profile, str]:
     return found, profile, features_key(loaded.study, found.span, pins)
 
 
-def prepare(home: Path, n: int, text: str, grid: int) -> None:
+def prepare(home: Path, n: int, text: str, grid: int, *, binary: bool) -> None:
     """Make a home with committed features, or take the one that is there as it was made."""
     if (home / _KEPT).exists():
         shutil.rmtree(home / "record")
@@ -78,13 +82,13 @@ def prepare(home: Path, n: int, text: str, grid: int) -> None:
         shutil.rmtree(home, ignore_errors=True)  # one that was not finished
         home.mkdir(parents=True)
         (home / "bench.yaml").write_text(text)
-        commit(home, n, range(DAYS - 1), grid)
+        commit(home, n, range(DAYS - 1), grid, binary=binary)
         shutil.move(home / "record", home / _KEPT)
     (home / "bench.yaml").write_text(text)
     shutil.copytree(home / _KEPT, home / "record")
 
 
-def commit(home: Path, n: int, days: range, grid: int) -> None:
+def commit(home: Path, n: int, days: range, grid: int, *, binary: bool) -> None:
     """Commit a source's new version, and features of it: rows of some days, spread evenly."""
     source = pa.table({"id": ["a"], "at": pa.array([START], pa.timestamp("us", tz="UTC"))})
     write_deltalake(str(home / "lake" / "rows"), source, mode="append")
@@ -93,7 +97,7 @@ def commit(home: Path, n: int, days: range, grid: int) -> None:
     written = 0
     for part, first in enumerate(range(0, n, FILE)):
         size = min(FILE, n - first) // DAYS
-        stream = _stream(key, part, size, days, grid)
+        stream = _stream(key, part, size, days, grid, binary=binary)
         write_deltalake(
             path, pa.RecordBatchReader.from_batches(next(stream).schema, stream), mode="append",
             partition_by=["features_key"],
@@ -112,14 +116,16 @@ def commit(home: Path, n: int, days: range, grid: int) -> None:
     )  # fmt: skip
 
 
-def _stream(key: str, part: int, size: int, days: range, grid: int) -> Iterator[pa.RecordBatch]:
+def _stream(
+    key: str, part: int, size: int, days: range, grid: int, *, binary: bool
+) -> Iterator[pa.RecordBatch]:
     """An empty batch for the schema, then a file's rows: a day's are the same whatever is asked."""
-    yield _day(key, part, 0, days[0], grid)
+    yield _day(key, part, 0, days[0], grid, binary=binary)
     for day in days:
-        yield _day(key, part, size, day, grid)
+        yield _day(key, part, size, day, grid, binary=binary)
 
 
-def _day(key: str, part: int, size: int, day: int, grid: int) -> pa.RecordBatch:
+def _day(key: str, part: int, size: int, day: int, grid: int, *, binary: bool) -> pa.RecordBatch:
     rows = bucket_rows(size, part, 12, seed=day)
     at = pa.array([START + timedelta(days=day, hours=5)] * size, pa.timestamp("us", tz="UTC"))
     fold = pa.array(rows.fold.astype(np.int32))
@@ -133,4 +139,6 @@ def _day(key: str, part: int, size: int, day: int, grid: int) -> pa.RecordBatch:
     }
     for name, values in {**rows.covariates, **rows.treatments, **rows.outcomes}.items():
         columns[name] = np.round(values * grid) / grid if grid else values
+    if binary:
+        columns |= {name: (values > 0.0).astype(float) for name, values in rows.treatments.items()}
     return pa.RecordBatch.from_pydict(columns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -49,7 +50,11 @@ def one(home: Path, workers: int) -> dict[str, float]:
         done = estimate.run(found, stage, profile)
     rows = read_effects(profile.record_root, done.key)
     truth = {"t0": 1.0, "t1": -0.5, "t2": 0.25}
-    near = [abs(each["theta"] - truth.get(each["treatment"], 0.0)) / each["se"] for each in rows]
+    near = [
+        abs(each["theta"] - truth.get(each["treatment"], 0.0)) / each["se"]
+        for each in rows
+        if each["method"] == "plr"
+    ]
     detail, table = stage.detail or {}, Path(profile.record_root, "gram_partials")
     return {
         "peak": peak,
@@ -61,7 +66,7 @@ def one(home: Path, workers: int) -> dict[str, float]:
         "estimate_cpu": sums.cpu,
         "effects": len(rows),
         "rows": built.rows,
-        "near": max(near),
+        "near": max(near, default=math.nan),
         "blocks": detail["gram"]["blocks"],
         "partials": sum(each.stat().st_size for each in table.glob("*.parquet")) / 1e6,
     }
@@ -96,9 +101,12 @@ def alone(home: Path, workers: int) -> dict[str, float]:
 
 def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, float]) -> None:
     """A size's figures; its home is made where it is not there, and deleted unless kept."""
-    home = Path(options.scratch or tempfile.gettempdir()) / f"gram-{n}-grid-{options.grid}"
+    binary = options.method == "irm"
+    name = f"gram-{options.method}-{n}-grid-{options.grid}"
+    home = Path(options.scratch or tempfile.gettempdir()) / name
+    text = study(options.segments, options.slice_days, options.method)
     try:
-        prepare(home, n, study(options.segments, options.slice_days), options.grid)
+        prepare(home, n, text, options.grid, binary=binary)
         if options.prepare:
             return
         found = alone(home, options.workers)
@@ -120,7 +128,7 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
         if options.peer_rows:
             peer(table, rows, found["crossfit_cpu"] + found["estimate_cpu"], options)
         if n <= options.reuse_up_to:
-            commit(home, n, range(DAYS), options.grid)
+            commit(home, n, range(DAYS), options.grid, binary=binary)
             again = alone(home, options.workers)
             per_row = again["crossfit_cpu"] / again["rows"] / found["crossfit_cpu"] * found["rows"]
             note = f"{DAYS - 1} of {DAYS} days from the table"
@@ -156,6 +164,7 @@ def main() -> None:
     parser.add_argument("--slice-days", type=int, default=1)
     parser.add_argument("--reuse-up-to", type=int, default=0)
     parser.add_argument("--peer-rows", type=int, default=0)
+    parser.add_argument("--method", choices=["plr", "irm"], default="plr")
     parser.add_argument("--grid", type=int, default=0, help="steps of a unit; 0: any double")
     parser.add_argument("--scratch", default=None)
     parser.add_argument("--keep", action="store_true", help="leave the features for another run")
@@ -176,7 +185,7 @@ def main() -> None:
             options.out,
             f"python -m tests.bench.gram_pipeline --rows {sizes} --segments {options.segments} "
             f"--slice-days {options.slice_days} --reuse-up-to {options.reuse_up_to} "
-            f"--peer-rows {options.peer_rows} --grid {options.grid}",
+            f"--peer-rows {options.peer_rows} --grid {options.grid} --method {options.method}",
         )
 
 
