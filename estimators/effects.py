@@ -192,6 +192,11 @@ def group_by_name(columns: tuple[str, ...]) -> str:
     return "*".join(columns)
 
 
+def crossed_label(labels: Iterable[str]) -> str:
+    r"""Label of a crossed group: ``JFK*3``; a star in a label is ``\*``, so that no two meet."""
+    return "*".join(label.replace("\\", "\\\\").replace("*", "\\*") for label in labels)
+
+
 def grouped_id(effect_id: str, group_by: str, group_value: str) -> str:
     """The record's name of an effect within a group: ``irm.ate.rain.dep_delay@origin=JFK``."""
     return f"{effect_id}@{group_by}={group_value}"

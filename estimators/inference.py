@@ -177,6 +177,10 @@ def estimate(
 ) -> list[Estimate]:
     """Estimate a family of effects from its sums, a `FamilySums` a repetition.
 
+    Groups of one cluster count as independent where cells are buckets of clusters (see `solve`).
+    Their joint band is then wider than it need be and never narrower: of all correlations none
+    makes the largest statistic larger (Sidak 1967, *Rectangular confidence regions*).
+
     Parameters
     ----------
     level

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from estimators.effects import EffectSpec, group_by_name
+from estimators.effects import EffectSpec, crossed_label, group_by_name
 from estimators.learners import Design
 
 Doubles = NDArray[np.float64]
@@ -123,16 +123,11 @@ def groupings(effects: tuple[EffectSpec, ...]) -> tuple[tuple[str, ...], ...]:
 
 def cross(columns: Mapping[str, NDArray[Any]], by: tuple[str, ...]) -> tuple[str, Groups]:
     """Cross label columns (object arrays of str or None) into one grouping."""
-    first, *rest = (columns[name] for name in by)
-    joined = first.copy()
-    for other in rest:
-        joined = np.array(
-            [
-                None if a is None or b is None else f"{a}*{b}"
-                for a, b in zip(joined, other, strict=True)
-            ],
-            dtype=object,
-        )
+    labels = zip(*(columns[name] for name in by), strict=True)
+    joined = np.array(
+        [None if any(each is None for each in row) else crossed_label(row) for row in labels],
+        dtype=object,
+    )
     present = joined != np.array(None)
     values, inverse = np.unique(joined[present].astype(str), return_inverse=True)
     codes = np.full(len(joined), -1, dtype=np.int64)

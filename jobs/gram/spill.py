@@ -228,8 +228,10 @@ def _sorted(labels: Labels) -> tuple[tuple[str, ...], NDArray[np.int64]]:
 
 
 def _crossed(batch: pa.Table, columns: tuple[str, ...]) -> pa.ChunkedArray:
-    """Labels of a grouping; NULL where one of its columns is."""
+    """Labels of a grouping, as `effects.crossed_label` has them; NULL where a column is."""
     parts = [batch[name].cast(pa.string()) for name in columns]
     if len(parts) == 1:
         return parts[0]
+    for mark in ("\\", "*"):
+        parts = [pc.replace_substring(each, mark, f"\\{mark}") for each in parts]
     return pc.binary_join_element_wise(*parts, "*", null_handling="emit_null")

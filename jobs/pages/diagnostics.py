@@ -85,7 +85,9 @@ def _overlap_panel(axes: Axes, shown: _Shown) -> None:
         shares = [count / total for count in counts]
         colour, line = looks.get(arm, (QUIET, ":"))
         axes.stairs(shares, edges, fill=True, color=colour, alpha=0.18)
-        label = f"{treatment} = {arm} (n = {total:,})"
+        # Histograms add up over repetitions, `n` is of one.
+        n = shown.detail.get("n", {}).get(arm, total)
+        label = f"{treatment} = {arm} (n = {n:,})"
         axes.stairs(shares, edges, color=colour, linestyle=line, linewidth=1.5, label=label)
         used = max(
             used, max((edges[place + 1] for place in range(bins) if counts[place]), default=0)

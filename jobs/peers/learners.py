@@ -38,9 +38,16 @@ class OurRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         self.threads = threads
         self.seed = seed
 
-    def fit(self, X: Doubles, y: Doubles, **_: Any) -> OurRegressor:  # noqa: N803
+    def fit(
+        self,
+        X: Doubles,  # noqa: N803
+        y: Doubles,
+        sample_weight: Doubles | None = None,
+    ) -> OurRegressor:
         """Keep the training rows."""
         self.x_, self.y_ = np.asarray(X), np.asarray(y, dtype=np.float64).ravel()
+        given = np.ones(len(self.y_)) if sample_weight is None else np.ravel(sample_weight)
+        self.weight_ = np.asarray(given, dtype=np.float64)
         self.seen_: tuple[Doubles, Doubles] | None = None
         return self
 
@@ -52,7 +59,8 @@ class OurRegressor(RegressorMixin, BaseEstimator):  # type: ignore[misc]
         cut = len(self.x_)
         opened = open_fold(
             self.spec, Design(rows, names, dict(self.categories)), np.arange(cut),
-            np.arange(cut, len(rows)), np.ones(len(rows)), threads=self.threads,
+            np.arange(cut, len(rows)), np.concatenate([self.weight_, np.ones(len(X))]),
+            threads=self.threads,
         )  # fmt: skip
         self.seen_ = (np.asarray(X), opened.predict(self.y_, self.kind, self.spec, self.seed))
         return self.seen_[1]
@@ -71,10 +79,15 @@ class OurClassifier(ClassifierMixin, OurRegressor):  # type: ignore[misc]
 
     kind: Kind = "binary"
 
-    def fit(self, X: Doubles, y: Doubles, **_: Any) -> OurClassifier:  # noqa: N803
+    def fit(
+        self,
+        X: Doubles,  # noqa: N803
+        y: Doubles,
+        sample_weight: Doubles | None = None,
+    ) -> OurClassifier:
         """Keep the training rows."""
         self.classes_ = np.array([0, 1])
-        super().fit(X, y)
+        super().fit(X, y, sample_weight)
         return self
 
     def predict_proba(self, X: Doubles) -> Doubles:  # noqa: N803

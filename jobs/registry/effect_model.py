@@ -46,7 +46,13 @@ class EffectModel(PythonModel):  # type: ignore[misc]
         if by is None:
             rows = [self.effect["whole"]] * len(model_input)
         else:
-            values = model_input[by.split("*")].astype(str).agg("*".join, axis=1)
+            columns = model_input[by.split("*")].astype(str)
+            if len(columns.columns) > 1:  # stars inside a label are escaped, as in the record
+                for mark in ("\\", "*"):
+                    columns = columns.apply(
+                        lambda each, mark=mark: each.str.replace(mark, f"\\{mark}", regex=False)
+                    )
+            values = columns.agg("*".join, axis=1)
             known = self.effect["groups"][by]
             rows = [known.get(value, {}) for value in values]
         found = [[row.get(name) for name in COLUMNS] for row in rows]

@@ -13,7 +13,7 @@ from estimators.cells import EffectScores, sum_cells
 from estimators.crossfit import summarise
 from estimators.learners import Design
 from estimators.tallies import Tallies, merge
-from estimators.units import Groups, Units
+from estimators.units import Groups, Units, cross
 from jobs.sums import cells_table, families, moments_table, tallies_table
 from tests.estimators.samples import (
     BOOSTED,
@@ -330,14 +330,26 @@ def test_a_grouping_that_is_null_everywhere_has_no_groups() -> None:
 
 
 def test_crossing_two_groupings() -> None:
-    from estimators.units import cross
-
     a = np.array(["x", "y", None, "x"], dtype=object)
     b = np.array(["1", "2", "1", None], dtype=object)
     name, groups = cross({"a": a, "b": b}, ("a", "b"))
     assert name == "a*b"
     assert groups.values == ("x*1", "y*2")
     assert groups.codes.tolist() == [0, 1, -1, -1]
+
+
+@few
+@given(st.lists(st.tuples(*[st.text("a*\\b", max_size=4)] * 3), min_size=2, max_size=8))
+def test_crossed_groups_never_meet(rows: list[tuple[str, str, str]]) -> None:
+    """Labels may hold the mark that joins them: ``a*b`` with ``c`` is not ``a`` with ``b*c``."""
+    rows += [("a*b", "c", "c"), ("a", "b*c", "c")]
+    columns = {
+        name: np.array(values, dtype=object)
+        for name, values in zip("xyz", zip(*rows, strict=True), strict=True)
+    }
+    _, groups = cross(columns, ("x", "y", "z"))
+    assert len(groups.values) == len(set(rows))
+    assert {"a\\*b*c*c", "a*b\\*c*c"} <= set(groups.values)
 
 
 # --- nothing of the held-out fold ---------------------------------------------------------------
