@@ -39,12 +39,43 @@ def coverage() -> str:
         "coverage_mc_se": "its MC error",
     }
     rows = []
-    for name in ("grid", "models", "joint"):
+    for name in ("grid", "models", "joint", "iivm"):
         path = ROOT / f"tests/coverage/results/{name}_summary.csv"
         with path.open(newline="") as file:
-            rows += [[row[column] for column in shown] for row in csv.DictReader(file)]
-    lines = [list(shown.values()), ["---"] * len(shown), *rows]
+            rows += [tuple(row[column] for column in shown) for row in csv.DictReader(file)]
+    lines = [tuple(shown.values()), ("---",) * len(shown), *dict.fromkeys(rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def iivm_parts() -> str:
+    """Why IIVM's standard error is too large where arms are small."""
+    lines = ["| fitted, else the truth | mean SE / sd | its MC error | 95 % coverage |"]
+    lines.append("|---|---|---|---|")
+    with (ROOT / "tests/coverage/results/iivm_parts.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            if row["n"] == "500":
+                fields = (row["fitted"], row["se_over_sd"], row["mc_se"], row["coverage"])
+                lines.append(f"| {' | '.join(fields)} |")
+    return "\n".join(lines)
+
+
+def pehe() -> str:
+    """Root PEHE of the meta-learners on ACIC 2016 no. 1: all units, and those with overlap."""
+    with (ROOT / "tests/bench/acic_pehe.csv").open(newline="") as file:
+        table = {
+            row["figure"].removeprefix("root_pehe_"): f"{float(row['value']):.2f}"
+            for row in csv.DictReader(line for line in file if not line.startswith("#"))
+        }
+    learners = ("s", "t", "x", "r", "dr")
+    lines = [
+        f"| root PEHE: all units / those with overlap | {' | '.join(map(str.upper, learners))} |",
+        f"|---|{'---|' * len(learners)}",
+    ]
+    for package, title in (("causeway", "ours"), ("econml", "EconML's")):
+        names = [f"{each}_{package}" for each in learners]
+        cells = [f"{table[name]} / {table[f'{name}_overlap']}" for name in names]
+        lines.append(f"| {title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def methods() -> str:
@@ -130,6 +161,8 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "learners": learners,
     "checks": checks,
     "coverage": coverage,
+    "iivm-parts": iivm_parts,
+    "pehe": pehe,
     "corrections": corrections,
     "corrected-coverage": corrected_coverage,
 }
