@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,8 +50,8 @@ def find_study(name_or_path: str) -> Path:
         There is no such file.
     """
     if name_or_path.endswith((".yaml", ".yml")) or "/" in name_or_path:
-        path = Path(name_or_path).expanduser()
-        if path.is_file():
+        path = Path(os.path.expanduser(name_or_path))  # as it is where there is no such user
+        if os.path.isfile(path):  # no error for a name that is too long
             return path
         raise UsageError(
             f"no study file {name_or_path}",
@@ -61,7 +62,7 @@ def find_study(name_or_path: str) -> Path:
     folders = (Path("conf/studies"), _PACKAGED)
     for folder in folders:
         path = folder / f"{name_or_path}.yaml"
-        if path.is_file():
+        if os.path.isfile(path):
             return path
     known = sorted({each.stem for folder in folders for each in folder.glob("*.yaml")})
     close = nearest(name_or_path, known)
@@ -125,6 +126,6 @@ def _empty(path: Path) -> Fault:
 def _shown(path: Path) -> str:
     """The path as users know it: from the working directory where it lies below."""
     try:
-        return str(path.resolve().relative_to(Path.cwd()))
+        return str(Path(os.path.realpath(path)).relative_to(Path.cwd()))
     except ValueError:
         return str(path)

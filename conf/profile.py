@@ -119,7 +119,8 @@ class Profile(Section):
 
 def home() -> Path:
     """``CAUSEWAY_HOME``, or ``.causeway`` in the working directory; absolute."""
-    return Path(os.environ.get("CAUSEWAY_HOME") or ".causeway").expanduser().resolve()
+    given = os.environ.get("CAUSEWAY_HOME") or ".causeway"
+    return Path(os.path.realpath(os.path.expanduser(given)))  # no error for a link to itself
 
 
 def debug() -> bool:
@@ -153,7 +154,7 @@ def load_profile(name: str | None = None) -> Profile:
     """
     name = name or os.environ.get("CAUSEWAY_PROFILE") or "local"
     path = Path(name) if name.endswith((".yaml", ".yml")) else _PROFILES / f"{name}.yaml"
-    if not path.is_file():
+    if not os.path.isfile(path):
         known = ", ".join(sorted(each.stem for each in _PROFILES.glob("*.yaml")))
         raise PlatformError(
             f"no profile {name!r}",

@@ -101,7 +101,11 @@ def draft_study(
     where = Where(table=table)
     treated, measured = (_find(columns, each, where) for each in (treatment, outcome))
     if treated is measured:
-        raise UsageError(f"{treatment!r} is treatment and outcome", code="usage", where=where)
+        raise UsageError(
+            f"{treatment!r} is treatment and outcome",
+            where=where,
+            remedy="name two columns of the table",
+        )
     _require_number(treated, "treatment", where)
     _require_number(measured, "outcome", where)
     rest = [column for column in columns if column not in (treated, measured)]

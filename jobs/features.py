@@ -91,15 +91,16 @@ def build(resolved: Resolved, profile: Profile, progress: Progress = silent) -> 
     NotMatureError
         A watermark that needs Spark says that the window is too young.
     """
-    pins = {name: (pin.table_id, pin.version) for name, pin in resolved.pins.items()}
-    key = features_key(resolved.loaded.study, resolved.span, pins)
+    ids = {name: (pin.table_id, pin.version) for name, pin in resolved.pins.items()}
+    key = features_key(resolved.loaded.study, resolved.span, ids)
     known = ledger.find(profile.record_root, "features", key)
     if known is not None:
         return known
     work = _Work(resolved, profile, key, progress)
     _check_pins(resolved)
     progress("features", 0, _STEPS, "starting Spark")
-    with spark_faults(work.where), spark_session(profile, "features") as spark:
+    pins = resolved.pins.values()
+    with spark_faults(work.where, pins), spark_session(profile, "features") as spark:
         began = time.perf_counter()
         session = own_session(spark)
         # Committed but not in the ledger: a crash came between the two.

@@ -19,6 +19,7 @@ from jobs.contracts import RECORD, SCHEMA_VERSION
 
 _ATTEMPTS = 60
 SCHEMA_PROPERTY = "causeway.schemaVersion"
+_REPORT = "this is a fault of Causeway: nothing was written; report it with the study"
 _RETENTION = {
     "delta.logRetentionDuration": "interval 3650 days",
     "delta.deletedFileRetentionDuration": "interval 3650 days",
@@ -210,7 +211,10 @@ def conform(rows: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
         data = rows.select(schema.names).cast(schema)
     except (KeyError, ValueError, pa.ArrowInvalid) as error:
         raise ContractError(
-            f"rows do not fit the table: {error}", code="schema", where=Where(table=name)
+            f"rows do not fit the table: {error}",
+            code="schema",
+            where=Where(table=name),
+            remedy=_REPORT,
         ) from error
     for column in schema:
         if not column.nullable and data[column.name].null_count:
@@ -218,6 +222,7 @@ def conform(rows: pa.Table, schema: pa.Schema, name: str) -> pa.Table:
                 "null where the contract has none",
                 code="schema",
                 where=Where(table=name, column=column.name),
+                remedy=_REPORT,
             )
     return data
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 import time
 from collections.abc import Iterator, Mapping
@@ -204,7 +205,7 @@ def absolute(path: str) -> str:
     parts = urlsplit(path)
     if parts.scheme in ("", "file"):
         local = unquote(parts.path) if parts.scheme else path
-        return str(Path(local).expanduser().resolve())
+        return os.path.realpath(os.path.expanduser(local))  # no error for a link to itself
     return f"{parts.scheme}://{parts.netloc}{posixpath.normpath(unquote(parts.path) or '/')}"
 
 

@@ -62,7 +62,8 @@ def _closed(error: BaseException, home: Path | None) -> PlatformError | None:
 
 
 def _misplaced(error: BaseException, home: Path | None) -> PlatformError | None:
-    if not isinstance(error, NotADirectoryError | FileExistsError):
+    odd = isinstance(error, OSError) and error.errno in (errno.ELOOP, errno.ENAMETOOLONG)
+    if not odd and not isinstance(error, NotADirectoryError | FileExistsError):
         return None
     remedy = "set CAUSEWAY_HOME to a folder, not to a file or a place below one"
     return _platform("bad_home", f"not a folder: {_line(error)}", home, remedy)

@@ -46,6 +46,8 @@ def _path(parts: Parts, place: Place) -> Iterator[Fault]:
     table = doc.text(*at)
     if table is not None and not table.strip():
         yield doc.fault(at, "an empty path", "the path of a Delta table")
+    if not (table or "").isprintable():
+        yield doc.fault(at, f"a control character in {table!r}", "the path of a Delta table")
     for key in _PLACEHOLDER.findall(table or ""):
         if key != "lake":
             found = f"the placeholder {{{key}}}"

@@ -89,6 +89,8 @@ def publish(asked: Map, profile: Profile) -> Stage:
     wanted = given.model_dump(exclude={"table", "version"})
     maps.check_columns(rows, asked.column)
     maps.check_columns(labelled, *(each for each in wanted.values() if each is not None))
+    _refuse_taken(rows, asked.column)
+    _refuse_taken(labelled, given.prediction)
     key = digest(
         {
             "map": [asked.name, asked.column, asked.correct],
@@ -119,6 +121,18 @@ def publish(asked: Map, profile: Profile) -> Stage:
     )  # fmt: skip
 
 
+def _refuse_taken(pinned: Pin, column: str) -> None:
+    """Refuse a table that has the corrected column, before anything is fitted or written."""
+    name = f"{column}{SUFFIX}"
+    if name in [each.name for each in open_table(pinned.path, pinned.version).schema().fields]:
+        raise ContractError(
+            f"the table has a column {name!r} already",
+            code="column_taken",
+            where=Where(table=pinned.name, version=pinned.version, column=name),
+            remedy="publish from the table of the predictions themselves",
+        )
+
+
 def _write(
     read: tuple[Pin, str], correction: Correction, path: str, key: str, facts: dict[str, Any]
 ) -> tuple[int, int]:
@@ -126,13 +140,6 @@ def _write(
     pinned, column = read
     dataset = open_table(pinned.path, pinned.version).to_pyarrow_dataset()
     name = f"{column}{SUFFIX}"
-    if name in dataset.schema.names:
-        raise ContractError(
-            f"the table has a column {name!r} already",
-            code="column_taken",
-            where=Where(table=pinned.name, version=pinned.version, column=name),
-            remedy="publish from the table of the predictions themselves",
-        )
     schema = dataset.schema.append(pa.field(name, pa.float64()))
     version = maps.publish(
         path, key, schema, lambda: _corrected(dataset, column, correction, schema), facts

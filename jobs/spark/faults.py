@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from urllib.parse import unquote
 
 from estimators.errors import (
     CausewayError,
@@ -14,6 +15,7 @@ from estimators.errors import (
     SourceError,
     Where,
 )
+from jobs.lake import Pin
 
 _DISK = ("No space left on device", "Disk quota exceeded")
 _MEMORY = ("OutOfMemoryError", "CANNOT_ACQUIRE_MEMORY", "UNABLE_TO_ACQUIRE_MEMORY")
@@ -38,6 +40,7 @@ _GONE = (
     "DELTA_TABLE_NOT_FOUND",
     "DELTA_PATH_DOES_NOT_EXIST",
 )
+_BROKEN = ("FAILED_READ_FILE", "CANNOT_READ_FILE_FOOTER", "is not a Parquet file")
 _DATA = re.compile(
     r"\[((?:CAST_|DIVIDE_BY_ZERO|REMAINDER_BY_ZERO|ARITHMETIC_OVERFLOW|BINARY_ARITHMETIC|"
     r"NUMERIC_VALUE_OUT_OF_RANGE|INVALID_ARRAY_INDEX|SCALAR_SUBQUERY_TOO_MANY_ROWS|"
@@ -47,8 +50,13 @@ _DATA = re.compile(
 
 
 @contextmanager
-def spark_faults(where: Where) -> Iterator[None]:
+def spark_faults(where: Where, pins: Iterable[Pin] = ()) -> Iterator[None]:
     """Turn failures that have a known cause into our errors; the rest passes unchanged.
+
+    Parameters
+    ----------
+    pins
+        Tables that are read: one whose file cannot be is named.
 
     Raises
     ------
@@ -57,7 +65,8 @@ def spark_faults(where: Where) -> Iterator[None]:
     RetryableError
         Another commit was faster, or the driver's virtual machine died (``spark_lost``).
     SourceError
-        A pinned version, or a file of it, is gone.
+        A pinned version, or a file of it, is gone (``version_gone``) or broken
+        (``unreadable_file``).
     ContractError
         The study's SQL fails on the data; the message has no value of theirs.
     """
@@ -66,7 +75,10 @@ def spark_faults(where: Where) -> Iterator[None]:
     except CausewayError:
         raise
     except Exception as error:
-        known = _lost(error, where) or _known(str(error), where)
+        text = str(error)
+        known = (
+            _lost(error, where) or _files(text, _source(text, pins) or where) or _known(text, where)
+        )
         if known is None:
             raise
         raise known from error
@@ -84,6 +96,27 @@ def _lost(error: Exception, where: Where) -> RetryableError | None:
     )  # fmt: skip
 
 
+def _source(text: str, pins: Iterable[Pin]) -> Where | None:
+    """The table of the file that an error names."""
+    shown = unquote(text)
+    found = next((each for each in pins if f"{each.path}/" in shown), None)
+    return Where(table=found.name, version=found.version) if found else None
+
+
+def _files(text: str, where: Where) -> SourceError | None:
+    if any(each in text for each in _GONE):
+        return SourceError(
+            "a pinned version or one of its files cannot be read any more", code="version_gone",
+            where=where, remedy="pin a newer version, or restore the removed files",
+        )  # fmt: skip
+    if any(each in text for each in _BROKEN):
+        return SourceError(
+            "a file of this version is broken", code="unreadable_file", where=where,
+            remedy="restore the file, or pin a version without it; Spark's log names it",
+        )  # fmt: skip
+    return None
+
+
 def _known(text: str, where: Where) -> CausewayError | None:
     if any(each in text for each in _DISK):
         return PlatformError(
@@ -99,11 +132,6 @@ def _known(text: str, where: Where) -> CausewayError | None:
         return RetryableError(
             "another commit to the table was faster", code="commit_contention", where=where,
             remedy="run again",
-        )  # fmt: skip
-    if any(each in text for each in _GONE):
-        return SourceError(
-            "a pinned version or one of its files cannot be read any more", code="version_gone",
-            where=where, remedy="pin a newer version, or restore the removed files",
         )  # fmt: skip
     failed = _DATA.search(text)
     if failed:

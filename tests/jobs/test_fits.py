@@ -14,10 +14,10 @@ import xgboost as xgb
 from conf.profile import Profile, load_profile
 from estimators import crossfit
 from estimators.crossfit import place, plan, tasks
-from estimators.errors import PlatformError
+from estimators.errors import CausewayError, PlatformError
 from estimators.learners import open_fold
 from estimators.units import Units
-from jobs.fits import fits
+from jobs.fits import fits, lost_work
 from jobs.room import room_of
 from tests.estimators.samples import BOOSTED, LINEAR, Size, build, effect
 from tests.estimators.test_plan import many
@@ -206,3 +206,15 @@ def test_a_linear_fit_is_where_it_was(tmp_path: Path) -> None:
     units = sample()
     alone = run(units, LINEAR, profile(tmp_path, inline=True, cpus=1))
     assert run(units, LINEAR, profile(tmp_path, inline=True), cut=18) == alone
+
+
+def test_what_ray_says_of_its_workers_is_an_error_of_ours() -> None:
+    ray = pytest.importorskip("ray")
+    for raised, code in (
+        (ray.exceptions.OutOfMemoryError("a worker was killed"), "out_of_memory"),
+        (ray.exceptions.WorkerCrashedError(), "ray_lost"),
+    ):
+        with pytest.raises(CausewayError) as caught, lost_work(2_000_000_000):
+            raise raised
+        assert caught.value.code == code
+        assert caught.value.remedy

@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from estimators.errors import PlatformError
 from jobs.peers.packages import OFFERS, PACKAGES
 from jobs.peers.problem import Measured, Problem, as_json, from_json, load, save
+from jobs.peers.process import measured
 from tests.estimators.samples import BOOSTED, LINEAR, Size, build, oracle
 
 CASES = [(peer, *effect.split(".")) for peer in ("doubleml", "econml") for effect in OFFERS[peer]]
@@ -76,3 +78,11 @@ def test_a_problem_and_a_result_survive_the_way_between_processes(tmp_path: Path
     assert (back.learners, back.kinds, back.clip) == (given.learners, given.kinds, given.clip)
     found = Measured(0.1 + 0.2, 1 / 3, (0.1, 0.2), 1.5, 20.0, "1")
     assert from_json(as_json(found)) == found
+
+
+@pytest.mark.slow
+def test_a_package_that_fails_is_named_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(PlatformError, match="KeyError: 'nobody'") as caught:
+        measured("nobody", problem("plr", "slope"), tmp_path)
+    assert caught.value.code == "peer_failed"
+    assert "--with" in caught.value.remedy

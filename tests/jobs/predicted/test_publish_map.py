@@ -130,15 +130,21 @@ BAD = {
     "no_column": (Map("m", "{lake}/villages", "wealth_hut", LABELS), ContractError),
     "bad_name": (Map("../m", "{lake}/villages", "wealth_hat", LABELS), UsageError),
     "source_gone": (Map("m", "{lake}/none", "wealth_hat", LABELS), SourceError),
+    "outside_roots": (Map("m", "/elsewhere/villages", "wealth_hat", LABELS), UsageError),
+    "column_taken": (Map("m", "{lake}/published", "wealth_hat", LABELS), ContractError),
 }
 
 
 @pytest.mark.parametrize("code", BAD)
 def test_bad_input_is_named_and_nothing_is_written(home, code):
     asked, kind = BAD[code]
+    rows = villages(50, 4).drop_columns(["wealth"])
+    taken = rows.append_column("wealth_hat_corrected", rows["wealth_hat"])
+    write_deltalake(f"{home}/lake/published", taken)
     with pytest.raises(kind) as caught:
-        publish(asked, place(home))
+        publish(asked, place(home).model_copy(update={"allowed_roots": []}))
     assert caught.value.code == code
+    assert caught.value.remedy
     assert not (home / "lake" / "maps").exists()
 
 

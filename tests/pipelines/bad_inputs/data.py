@@ -166,7 +166,7 @@ def _(world: World) -> None:
     world.edit(("{lake}/orders", "/dev/null"))
 
 
-def _calibrated(world: World, **columns: list[object]) -> Path:
+def labelled(world: World, **columns: list[object]) -> Path:
     """Declare the outcome as predicted, with labelled rows."""
     rows = {"hat": [1.5] * 40, "truth": [1.5] * 40, "arm": [0, 1] * 20, "id": list(range(40))}
     world.write("labels", pa.table(rows | columns))
@@ -182,15 +182,15 @@ def _calibrated(world: World, **columns: list[object]) -> Path:
 
 @data("calibration table missing", "source_gone", "orders.yaml", "labels", "calibration:spend")
 def _(world: World) -> None:
-    shutil.rmtree(_calibrated(world))
+    shutil.rmtree(labelled(world))
 
 
 @data("calibration without its truth", "invalid_study", "orders.yaml", "'real'")
 def _(world: World) -> None:
-    _calibrated(world)
+    labelled(world)
     world.edit(("truth: truth", "truth: real"))
 
 
 @data("calibration of texts", "invalid_study", "orders.yaml", "'truth'", "string")
 def _(world: World) -> None:
-    _calibrated(world, truth=["much"] * 40)
+    labelled(world, truth=["much"] * 40)

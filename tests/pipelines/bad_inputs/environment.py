@@ -140,6 +140,14 @@ def _(world: World) -> None:
     world.edit(("{lake}", str(world.home / "lake")))
 
 
+@environment("home a link to itself", "bad_home", "loop")
+def _(world: World) -> None:
+    loop = world.folder / "loop"
+    loop.symlink_to(loop)
+    world.settings["CAUSEWAY_HOME"] = str(loop)
+    world.edit(("{lake}", str(world.home / "lake")))
+
+
 def _mount(world: World, options: str) -> Path:
     """A small file system of its own."""
     place = world.folder / "disk"
@@ -234,6 +242,9 @@ def _(world: World) -> None:
 def _(world: World) -> None:
     world.profile("ray: {address: 'ray://127.0.0.1:1', inline_below: 0}\n")
     world.prebuild()
+    ray = pytest.importorskip("ray")  # that of the session may be running
+    world.monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    world.monkeypatch.setattr(ray, "shutdown", lambda: None)
 
 
 @environment("no CUDA device", "no_gpu")
@@ -261,13 +272,20 @@ def _(world: World) -> None:
     world.monkeypatch.setitem(sys.modules, "ray", None)
 
 
+def _no_spark_yet(world: World) -> None:
+    """Spark as it is in a process of its own: not there before it is needed."""
+    world.monkeypatch.setattr("jobs.engines._running", lambda **_: None)
+
+
 @environment("no Java", "no_java", "JAVA_HOME")
 def _(world: World) -> None:
+    _no_spark_yet(world)
     world.settings["JAVA_HOME"] = str(world.folder)
 
 
 @environment("old Java", "old_java", "8")
 def _(world: World) -> None:
+    _no_spark_yet(world)
     java = world.folder / "bin" / "java"
     java.parent.mkdir()
     java.write_text("#!/bin/sh\necho 'openjdk version \"8.0.412\"' >&2\n")
@@ -277,12 +295,14 @@ def _(world: World) -> None:
 
 @environment("no JARs", "no_jars", "causeway-jars")
 def _(world: World) -> None:
+    _no_spark_yet(world)
     empty = world.folder / "causeway-jars"
     world.monkeypatch.setattr("jobs.spark.jvm.jars_dir", lambda: empty)
 
 
 @environment("no pyspark", "no_pyspark", "pyspark")
 def _(world: World) -> None:
+    _no_spark_yet(world)
     world.monkeypatch.setattr("jobs.spark.jvm.find_spec", lambda _name: None)
 
 
