@@ -52,6 +52,11 @@ def _joint(study: Study, effect: Effect) -> tuple[str, ...] | None:
     return None if effect.method != "plr" or alone else tuple(study.treatments)
 
 
+def joint_treatments(study: Study) -> tuple[str, ...]:
+    """Treatments that PLR takes in one joint fit; none where it takes one at a time."""
+    return next((each.joint for each in effect_specs(study) if each.joint), ())
+
+
 def cate_specs(study: Study) -> tuple[CateSpec, ...]:
     """Conditional effects that a study asks for, with the effects whose nuisances they use."""
     asked = study.cate

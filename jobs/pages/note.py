@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from conf.plan import asserted_covariates, history_columns
+from conf.plan import asserted_covariates, history_columns, joint_treatments
 from jobs.pages import wording
 from jobs.pages.evidence import Evidence, RecordedWindow
 from jobs.pages.reasons import Finding, counts, findings, line, why
@@ -180,8 +180,11 @@ def _story(evidence: Evidence, data: Mapping[str, int]) -> str:
     asserted = asserted_covariates(study)
     more = f" and {len(asserted) - _NAMES} more" if len(asserted) > _NAMES else ""
     guarded = f" Guarded by time: {', '.join(made)}." if made else ""
+    together = joint_treatments(study)
+    joint = f"One joint fit (PLR): {', '.join(together)}, each with the others held."
     return "\n\n".join(
         [
+            *([joint] if together else []),
             f"Data: {tables} · {size} · run key {evidence.run_key[:12]}",
             "Asserted to be before treatment (nothing can check it): "
             f"{', '.join(asserted[:_NAMES])}{more}.{guarded}",

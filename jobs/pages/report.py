@@ -12,7 +12,7 @@ from html import escape
 from pathlib import PurePosixPath
 
 from conf.gates import CheckRow
-from conf.plan import asserted_covariates, history_columns
+from conf.plan import asserted_covariates, history_columns, joint_treatments
 from jobs.lake import Pin
 from jobs.pages import wording
 from jobs.pages.evidence import Evidence
@@ -164,12 +164,15 @@ def _windows(evidence: Evidence) -> str:
 
 def _data(evidence: Evidence, pins: Mapping[str, Pin]) -> str:
     study, main = evidence.study, evidence.main
+    together = joint_treatments(study)
     facts = [
         ("Units", f"{main['n']:,} in the headline effect"),
         ("Clusters", f"{main['n_clusters']:,} ({study.units.cluster})" if main["n_clusters"] else
          "none: units are taken as independent"),
         ("Asserted to be before treatment (nothing can check it)",
          ", ".join(asserted_covariates(study)) or "none"),
+        *((("One joint fit (PLR)", f"{', '.join(together)}, each with the others held"),)
+          if together else ()),
         ("Guarded by time", ", ".join(sorted(history_columns(study))) or "none"),
         *((f"Table {name}", f"version {pin.version}, {pin.table_id}") for name, pin in
           sorted(pins.items())),

@@ -10,6 +10,8 @@ from estimators.contrasts import contrasts
 from estimators.errors import NotEstimableError, UsageError
 from jobs.groups import Families
 from jobs.lake import read_record
+from jobs.pages import note, report
+from jobs.pages.evidence import gather
 from jobs.registry.comparison import Sums, compare
 from tests.jobs.test_models_study import STUDY as MODELS
 from tests.jobs.test_models_study import clinics, run
@@ -59,6 +61,14 @@ def test_the_record_of_a_joint_fit(tmp_path: Path) -> None:
         se = np.sqrt(((a * solved + b) ** 2).sum()) / abs(a.sum())
         assert effects[name]["se"] == pytest.approx(se, rel=1e-9)
     assert {row["effect_id"] for row in checks if row["check"] == "nuisance_quality"} >= set(IDS)
+
+
+def test_the_note_and_the_report_say_that_the_fit_is_joint(tmp_path: Path) -> None:
+    _, _, (found, done, profile) = run(tmp_path, STUDY)
+    evidence = gather(found, done.key, profile.record_root)
+    said = "took, lottery, each with the others held"
+    assert said in note.run_note(evidence, "1", "RUN", {"clinics": 0})
+    assert said in report.report(evidence, found.pins, {}).decode()
 
 
 def test_groups_contrasts_and_drift(tmp_path: Path) -> None:
