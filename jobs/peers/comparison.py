@@ -148,9 +148,9 @@ def _notes(specs: Sequence[EffectSpec], peers: Sequence[str]) -> Iterator[str]:
         yield "No package has an effect weighted by overlap (ATO)."
     if any(each.joint for each in specs):
         yield (
-            "PLR of several treatments is one joint fit: EconML's LinearDML has it, at parity in our"
-            " tests and not compared here; DoubleML has the others among the covariates of each,"
-            " which is another estimator."
+            "PLR of several treatments is one joint fit. EconML's LinearDML has it (our tests agree"
+            " with it; it is not compared here); DoubleML's has the others among the covariates of"
+            " each, which is another estimator."
         )
 
 
