@@ -139,7 +139,8 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
                 "cpu_a_row_with_a_new_day_over_scratch", int(again["rows"]), per_row, "x", note
             )
     finally:
-        if not (options.keep or options.prepare):
+        kept = options.prepare or (options.keep and n > options.reuse_up_to)  # as it was made
+        if not kept:
             shutil.rmtree(home, ignore_errors=True)
 
 

@@ -197,3 +197,18 @@ def test_partials_that_came_twice_count_once(home: Path) -> None:
     profile = clinic.place(home)
     found, built = clinic.prebuild(home / "clinic.yaml", profile)
     assert crossfit.run(found, built, profile, recompute=True).digest == stage.digest
+
+
+def test_a_layout_is_of_the_treatments_that_have_an_effect(tmp_path: Path) -> None:
+    """One treatment first, then both: the first layout has no column of the second."""
+    profile = clinic.place(tmp_path)
+    rows = clinic.visits(range(2), a_day=300)
+    first = DAILY.replace(
+        "{method: plr, marginal: true}", "{method: plr, marginal: true, treatment: dose}"
+    )
+    for text, effects in ((first, 3), (DAILY, 6)):
+        found, built = clinic.prebuild(clinic.write(tmp_path, rows, text), profile)
+        stage = crossfit.run(found, built, profile)
+        assert stage.detail is not None
+        assert len(stage.detail["n"]) == effects
+        assert not stage.detail["failed"]
