@@ -43,8 +43,8 @@ class RowRecording:
     ----------
     plan
         The effects, their nuisances and row masks.
-    rep, reps
-        Repetition, and how many there are.
+    rep, reps, folds
+        Repetition, how many there are, and K.
     groups
         By grouping: sorted labels, and the place of each code of its mark among them.
     clustered
@@ -54,6 +54,7 @@ class RowRecording:
     plan: Plan
     rep: int
     reps: int
+    folds: int
     groups: Mapping[str, tuple[tuple[str, ...], Codes]]
     clustered: bool
 
@@ -71,19 +72,30 @@ class RowRecording:
 
     def columns(self, name: str) -> list[str]:
         """What a grouping's sums are of: effects, then the elements of each joint block."""
+        return [column for column, _ in self._columns(name)]
+
+    def masks(self, name: str) -> tuple[list[int], Codes]:
+        """First column of each row mask, and the mask of each column: they share n and w."""
+        masks = [mask for _, mask in self._columns(name)]
+        distinct = list(dict.fromkeys(masks))
+        index = np.array([distinct.index(mask) for mask in masks], dtype=np.int64)
+        return [masks.index(mask) for mask in distinct], index
+
+    def _columns(self, name: str) -> list[tuple[str, str]]:
         single, joint = self.chosen(name)
-        parts = [
-            part for block in joint for part in element_ids([each.effect_id for each in block])
-        ]
-        return [each.effect_id for each in single] + parts
+        found = [(each.effect_id, self.plan.rows[each.column]) for each in single]
+        for block in joint:
+            ids = element_ids([each.effect_id for each in block])
+            found += [(part, self.plan.rows[block[0].column]) for part in ids]
+        return found
 
 
 def row_pass(layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording) -> Keyed:
     """Sums of the record over some blocks' rows.
 
-    The kinds are ``cell`` (n, w, a and b of `RowRecording.columns`, one after the other; the code
-    of the cell is times K, plus the fold), ``unit`` and ``cluster`` (packed second moments of a
-    and b), `SUMS` and `HISTOGRAMS` (a row a tally, in the order of `tallies`).
+    The kinds are ``cell`` (n and w by row mask, a and b by `RowRecording.columns`, one after the
+    other; the code of the cell is times K, plus the fold), ``unit`` and ``cluster`` (packed second
+    moments of a and b), `SUMS` and `HISTOGRAMS` (a row a tally, in the order of `tallies`).
     """
     check(layout, rows)
     with one_thread():
@@ -97,7 +109,7 @@ def row_pass(layout: Layout, rows: Rows, fitted: ByRow, what: RowRecording) -> K
             if not chosen:
                 continue
             cells = sum_cells(units, what.rep, chosen, groups)
-            parts |= dict(_cells(cells, name, ordered.marks[CELL], units.k))
+            parts |= dict(_cells(cells, what, name, ordered.marks[CELL]))
             parts |= dict(_moments(units, chosen, groups, name))
     names = ("n", "w", "ww", "x", "xx", "xy")
     parts[SUMS, NO_GROUPS, 0, 0] = np.array(
@@ -188,9 +200,12 @@ def _design(layout: Layout, rows: Rows) -> Design:
     return Design(values, tuple(rows.covariates), categories)
 
 
-def _cells(found: CellSums, name: str, mark: Codes, folds: int) -> Iterator[tuple[Key, Doubles]]:
-    rows = np.concatenate([found.n, found.w, found.a, found.b], axis=1)
-    code = np.unique(mark)[found.cell] * folds + found.fold
+def _cells(
+    found: CellSums, what: RowRecording, name: str, mark: Codes
+) -> Iterator[tuple[Key, Doubles]]:
+    first, _ = what.masks(name)
+    rows = np.concatenate([found.n[:, first], found.w[:, first], found.a, found.b], axis=1)
+    code = np.unique(mark)[found.cell] * what.folds + found.fold
     for group, cell, sums in zip(found.group.tolist(), code.tolist(), rows, strict=True):
         yield (CELL, name, group, cell), sums.copy()
 

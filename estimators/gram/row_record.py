@@ -21,7 +21,6 @@ def recorded(
     keyed: Keyed,
     what: RowRecording,
     cell_rank: Codes,
-    folds: int,
     named: tuple[Sequence[Tally], Sequence[Tally]],
 ) -> Sums:
     """The sums of a repetition.
@@ -30,13 +29,11 @@ def recorded(
     ----------
     cell_rank
         Place of each code of a cell among the sorted labels.
-    folds
-        Number of folds, K.
     named
         From `row_pass.template`.
     """
     names = [None, *(name for name in what.groups if what.columns(name))]
-    cells = {name: _cells(keyed, what, cell_rank, folds, name or NO_GROUPS) for name in names}
+    cells = {name: _cells(keyed, what, cell_rank, name or NO_GROUPS) for name in names}
     single = {name: _single(found, what, name or NO_GROUPS) for name, found in cells.items()}
     return Sums(
         what.rep,
@@ -48,21 +45,22 @@ def recorded(
     )
 
 
-def _cells(keyed: Keyed, what: RowRecording, cell_rank: Codes, folds: int, name: str) -> CellSums:
+def _cells(keyed: Keyed, what: RowRecording, cell_rank: Codes, name: str) -> CellSums:
     """Sums of all columns of a grouping."""
     rows = sorted(
         (
-            (code % folds, int(cell_rank[code // folds]), group, sums)
+            (code % what.folds, int(cell_rank[code // what.folds]), group, sums)
             for group, code, sums in keyed.of(CELL, name)
         ),
         key=lambda row: row[:3],
     )
     ids = tuple(what.columns(name))
+    first, mask = what.masks(name)
     place = np.array([row[:3] for row in rows], dtype=np.int64).reshape(-1, 3)
-    n, w, a, b = (
-        np.array([row[3] for row in rows]).reshape(len(rows), 4, len(ids)).transpose(1, 0, 2)
-    )
-    return CellSums(ids, place[:, 0], place[:, 1], place[:, 2], n.astype(np.int64), w, a, b)
+    sums = np.array([row[3] for row in rows]).reshape(len(rows), 2 * len(first) + 2 * len(ids))
+    n, w, a, b = np.split(sums, np.cumsum([len(first), len(first), len(ids)]), axis=1)
+    n = n[:, mask].astype(np.int64)
+    return CellSums(ids, place[:, 0], place[:, 1], place[:, 2], n, w[:, mask], a, b)
 
 
 def _of(found: CellSums, effects: Sequence[str], own: Sequence[int], a: Sequence[int]) -> CellSums:

@@ -64,7 +64,9 @@ class Interactive:
             if name in self.spilled.file.frame.group_names
         }
         reps = self.spilled.file.frame.reps
-        what = RowRecording(self.plan, rep, reps, groups, self.clustered)
+        what = RowRecording(
+            self.plan, rep, reps, self.layout.folds, groups, clustered=self.clustered
+        )
         fitted = self._fitted(rep)
         keyed = row_sums(
             self.layout, self.spilled.file, self.spilled.blocks, self.crew, fitted,
@@ -72,7 +74,7 @@ class Interactive:
         )  # fmt: skip
         sample = in_repetition(self.spilled.sample, rep).take(slice(0, 1))
         named = template(self.layout, sample, fitted, what)
-        return row_record.recorded(keyed, what, self.spilled.cells[1], self.layout.folds, named)
+        return row_record.recorded(keyed, what, self.spilled.cells[1], named)
 
     def _fitted(self, rep: int) -> ByRow:
         targets = _targets(self.plan)
