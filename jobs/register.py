@@ -146,16 +146,15 @@ class _Writer:
         return experiment, parent
 
     def _experiment(self) -> str:
-        """The study's experiment; artifacts lie under the home where the store is local."""
+        """The study's experiment; artifacts lie under the home where no server keeps them."""
         name = self.evidence.study.study
         found = self.client.get_experiment_by_name(name)
         if found is not None:
             if found.lifecycle_stage != "active":
                 self.client.restore_experiment(found.experiment_id)
             return str(found.experiment_id)
-        local = tracking.database(self.profile) is not None
         root = tracking.artifact_root(self.profile)
-        location = f"{root.as_uri()}/{name}" if local else None
+        location = None if tracking.is_server(self.profile) else f"{root.as_uri()}/{name}"
         return str(self.client.create_experiment(name, artifact_location=location))
 
     def _clean(self, experiment: str) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from conf.profile import Profile
 from estimators.errors import PlatformError, Where
-from jobs.pages.tracking import artifact_root, store
+from jobs.pages.tracking import artifact_root, is_server, store, without_password
 from pipelines.ports import HOST, claim
 
 _SECONDS_TO_START = 120
@@ -49,8 +49,9 @@ def serve(profile: Profile, *, port: int, prefect: bool, prefect_port: int) -> N
     """
     with contextlib.ExitStack() as running:
         servers = {}
-        if profile.mlflow_address.startswith(("http://", "https://")):
-            _say(f"MLflow   {profile.mlflow_address}  (the profile's server, already running)")
+        if is_server(profile):
+            shown = without_password(profile.mlflow_address)
+            _say(f"MLflow   {shown}  (the profile's server, already running)")
         else:
             servers["MLflow"] = running.enter_context(_mlflow(profile, claim(port, "--port")))
         if prefect:
@@ -67,12 +68,13 @@ def _mlflow(profile: Profile, port: int) -> Iterator[subprocess.Popen[bytes]]:
         pass
     command = [
         *(sys.executable, "-m", "mlflow", "server", "--workers", "1"),
-        *("--backend-store-uri", profile.mlflow_address),
         *("--default-artifact-root", artifact_root(profile).as_uri()),
         *("--host", HOST, "--port", str(port)),
     ]
     address = f"http://{HOST}:{port}"
-    with _server("MLflow", command, _MLFLOW, f"{address}/health", profile.home) as server:
+    # Not on the command line, which every user of the machine can read: it may hold a password.
+    settings = _MLFLOW | {"MLFLOW_BACKEND_STORE_URI": profile.mlflow_address}
+    with _server("MLflow", command, settings, f"{address}/health", profile.home) as server:
         # Without workflowType a new browser opens an empty page for language models.
         _say(f"MLflow   {address}/#/experiments?workflowType=machine_learning")
         yield server

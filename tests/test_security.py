@@ -77,7 +77,9 @@ def reviewed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         for name in (
             "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "MLFLOW_TRACKING_PASSWORD",
-            "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING",
+            "PREFECT_API_KEY", "PREFECT_API_AUTH_STRING", "PREFECT_SERVER_API_AUTH_STRING",
+            "MLFLOW_AUTH_ADMIN_PASSWORD", "MLFLOW_FLASK_SERVER_SECRET_KEY", "PGPASSWORD",
+            "RAY_AUTH_TOKEN",
         ):  # fmt: skip
             patch.setenv(name, PLANTED)
         patch.setenv("CAUSEWAY_WEBHOOK_URL", f"https://hooks.example/{PLANTED}")

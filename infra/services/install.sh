@@ -72,7 +72,7 @@ make_user() {
     id "$user" >/dev/null 2>&1 ||
         useradd --system --home-dir "$state" --no-create-home --shell /usr/sbin/nologin "$user"
     for each in "$state" "$state/home" "$state/mlflow" "$state/prefect" "$state/ray" \
-        "$state/worker"; do
+        "$state/studies" "$state/worker"; do
         install -d -o "$user" -g "$user" -m 750 "$each"
     done
     runuser -u "$user" -- "$root/.venv/bin/python" -c '' || {

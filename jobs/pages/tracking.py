@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 _SQLITE = "sqlite:///"
+_SERVERS = ("http", "https", "databricks")
 _PART = "/mlflow/artifacts"
 
 
@@ -35,6 +36,11 @@ def database(profile: Profile) -> Path | None:
     """File of a SQLite store; None where the store is a server or another database."""
     address = profile.mlflow_address
     return Path(address.removeprefix(_SQLITE)) if address.startswith(_SQLITE) else None
+
+
+def is_server(profile: Profile) -> bool:
+    """Whether a server keeps the artifacts; beside a database they lie in the home."""
+    return urlsplit(profile.mlflow_address).scheme in _SERVERS
 
 
 @contextmanager

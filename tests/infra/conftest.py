@@ -13,6 +13,8 @@ from tests.infra.machine import SERVICES, Machine, await_health, installed
 
 PASSWORD = "planted-5ecret-of-the-database"  # noqa: S105 - of a database that lives for the tests
 
+WEBHOOK = "planted-5ecret-path-of-the-webhook"
+
 
 @dataclass(frozen=True, slots=True)
 class Services:
@@ -31,6 +33,9 @@ def services() -> Iterator[Services]:
         for name in ("mlflow", "prefect"):  # a database elsewhere asks for a password
             with (machine.etc / f"{name}.env").open("a") as file:
                 file.write(f"PGPASSWORD={PASSWORD}\n")
+        hook = machine.etc / "worker.env"  # nobody answers there: alerts wait
+        told = f"CAUSEWAY_WEBHOOK_URL=http://127.0.0.1:9/{WEBHOOK}"
+        hook.write_text(hook.read_text().replace("CAUSEWAY_WEBHOOK_URL=", told))
         mlflow, prefect = machine.start("mlflow"), machine.start("prefect")
         await_health(machine, prefect, f"{machine.prefect}/health")
         await_health(machine, mlflow, f"{machine.mlflow}/health")

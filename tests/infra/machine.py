@@ -113,19 +113,31 @@ class Machine:
         unit = self.unit(name)
         files = [Path(each).stem for each in unit["EnvironmentFile"]]
         own = dict(each.split("=", 1) for each in unit.get("Environment", ()))
-        private = str(self.state / "tmp")  # what PrivateTmp= is for
-        base = {"PATH": os.environ["PATH"], "HOME": str(self.state), "TMPDIR": private}
+        own_folder = {"HOME": str(self.state), "TMPDIR": str(self.state / "tmp" / name)}
+        base = {"PATH": os.environ["PATH"]} | own_folder
         return base | self.settings(*files) | own
 
-    def start(self, name: str, *more: str) -> subprocess.Popen[bytes]:
-        """Start a unit's command, with more words, in a session of its own."""
-        unit = self.unit(name)
+    def start(self, name: str, *more: str, **settings: str) -> subprocess.Popen[bytes]:
+        """Start a unit's command, with more words and settings, in a session of its own.
+
+        Its temporary folder is new, as PrivateTmp= makes it.
+        """
+        private = self.state / "tmp" / name
+        shutil.rmtree(private, ignore_errors=True)
+        private.mkdir()
+        self.give(private)
+        unit, given = self.unit(name), self.environment(name) | settings
         (command,) = unit["ExecStart"]
+        words = [
+            word
+            for each in shlex.split(command)
+            for word in (given[each[1:]].split() if each.startswith("$") else [each])
+        ]
         with (self.folder / f"{name}.log").open("ab") as log:
             process = subprocess.Popen(
-                [*self.user, *shlex.split(command), *more],
+                [*self.user, *words, *more],
                 cwd=unit["WorkingDirectory"][0],
-                env=self.environment(name),
+                env=given,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -216,7 +228,7 @@ def installed() -> Iterator[Machine]:
     folder.chmod(0o755)
     machine = Machine(folder, user, {each: str(claim(0, "")) for each in PORTS})
     try:
-        for each in ("home", "mlflow", "prefect", "ray", "tmp", "worker"):
+        for each in ("home", "mlflow", "prefect", "ray", "tmp/worker", "worker"):
             (machine.state / each).mkdir(parents=True)
         subprocess.run(
             ["/bin/sh", str(SERVICES / "install.sh")],

@@ -1,4 +1,5 @@
-"""A machine that goes down while a study runs: the run's slot and place do not stay taken.
+"""A machine that goes down while a study runs: the run's slot and place do not stay taken; and what
+Prefect keeps of runs goes after its time.
 
 Worker, run and server are killed; the server comes back with the same files and database.
 """
@@ -13,6 +14,7 @@ import httpx
 import pytest
 
 from tests.infra.conftest import Services
+from tests.infra.database import Database
 from tests.infra.machine import PROGRAMS, Machine, await_health, family, kill
 from tests.jobs import prebuilt
 
@@ -22,6 +24,17 @@ STUDY = prebuilt.STUDY.replace("study: orders", "study: dying")
 SCHEDULE = 'schedule: {cron: "0 3 2 * *", timezone: America/New_York}\n'
 FLOW = "scheduled_study/dying"
 SILENT_AFTER = 240
+DATABASE = "causeway_prefect"
+DOOMED = """
+CREATE TABLE doomed_run AS
+WITH RECURSIVE tree AS (
+    SELECT flow_run.id FROM flow_run JOIN deployment ON deployment.id = flow_run.deployment_id
+    WHERE deployment.name = 'dying' AND flow_run.state_type <> 'SCHEDULED'
+    UNION
+    SELECT flow_run.id FROM tree JOIN task_run ON task_run.flow_run_id = tree.id
+    JOIN flow_run ON flow_run.parent_task_run_id = task_run.id
+) SELECT id FROM tree
+"""
 SHORTEST_LEASE = 60  # Prefect's API takes no shorter one; a run renews for 300 s
 
 
@@ -48,7 +61,8 @@ def test_a_run_that_died_with_its_machine_holds_neither_slot_nor_place(
     assert len(family(worker.pid)) > 1, "the worker has a run"
     kill(worker)
     kill(machine.running["prefect"])
-    await_health(machine, machine.start("prefect"), f"{machine.prefect}/health")
+    soon = {"PREFECT_SERVER_SERVICES_DB_VACUUM_LOOP_SECONDS": "5"}  # an hour by default
+    await_health(machine, machine.start("prefect", **soon), f"{machine.prefect}/health")
 
     shorter = prefect.post(
         f"/v2/concurrency_limits/leases/{lease}/renew", json={"lease_duration": SHORTEST_LEASE}
@@ -65,6 +79,8 @@ def test_a_run_that_died_with_its_machine_holds_neither_slot_nor_place(
     until(lambda: state(prefect, dead)["type"] == "CRASHED", SILENT_AFTER + 90)
     assert state(prefect, dead)["message"] == f"no sign of life for {SILENT_AFTER} seconds"
     until(lambda: running(prefect) == 0, 60)
+    assert slots(prefect) == 0, "taken off once more, and not below none"
+    old_runs_go(services.database)
 
 
 def deploy(machine: Machine) -> None:
@@ -108,6 +124,27 @@ def slots(prefect: httpx.Client) -> int:
 def running(prefect: httpx.Client) -> int:
     wanted = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING"]}}}}
     return int(prefect.post("/flow_runs/count", json=wanted).json())
+
+
+def old_runs_go(database: Database) -> None:
+    """Runs of 91 days ago go from Prefect's database, with their sub-flows, logs and artifacts."""
+
+    def count(table: str, column: str) -> int:
+        joined = f"FROM {table} JOIN doomed_run ON doomed_run.id = {table}.{column}"
+        return int(database.ask(DATABASE, f"SELECT count(*) {joined}"))
+
+    database.ask(DATABASE, DOOMED)
+    counted = (("flow_run", "id"), ("log", "flow_run_id"), ("artifact", "flow_run_id"))
+    assert count("flow_run", "id") > 4, "two runs with their sub-flows"
+    assert all(count(*each) for each in counted)
+    kept = int(database.ask(DATABASE, "SELECT count(*) FROM flow_run")) - count("flow_run", "id")
+    database.ask(
+        DATABASE,
+        "UPDATE flow_run SET end_time = now() - interval '91 days'"
+        " WHERE id IN (SELECT id FROM doomed_run)",
+    )
+    until(lambda: not any(count(*each) for each in counted), 120)
+    assert int(database.ask(DATABASE, "SELECT count(*) FROM flow_run")) == kept
 
 
 def until(true: Callable[[], bool], seconds: float) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,14 @@ import pytest
 
 from conf.profile import Profile
 from estimators.errors import PlatformError
+from jobs import register
 from jobs.contracts import CHECKS, EFFECTS
 from jobs.lake import read_record
 from jobs.pages import tracking
-from tests.infra.conftest import PASSWORD, Services
+from tests.infra.conftest import PASSWORD, WEBHOOK, Services
 from tests.infra.machine import PROGRAMS, SERVICES, status
 from tests.jobs import prebuilt
+from tests.jobs import record_sample as sample
 
 pytestmark = [pytest.mark.slow, pytest.mark.engines, pytest.mark.timeout(600)]
 
@@ -127,7 +130,8 @@ def test_mlflow_has_the_runs_in_postgresql_and_serves_their_pages(scheduled: Ser
     keys = set(database.ask("causeway_mlflow", wanted).split())
     effects = read_record(f"{machine.home}/record", "effects").to_pylist()
     assert keys == {row["run_key"] for row in effects}
-    assert database.ask("causeway_mlflow", "SELECT count(*) FROM model_versions") == "4"
+    versions = "SELECT count(*) FROM model_versions WHERE name LIKE 'orders.%'"
+    assert database.ask("causeway_mlflow", versions) == "4"
     with httpx.Client(base_url=f"{machine.mlflow}/api/2.0/mlflow", auth=auth(scheduled)) as client:
         found = client.get("/experiments/get-by-name", params={"experiment_name": "orders"})
         experiment = found.json()["experiment"]
@@ -146,10 +150,46 @@ def tag(run: dict[str, Any], name: str) -> str:
     return next(each["value"] for each in run["data"]["tags"] if each["key"] == name)
 
 
+def test_a_store_in_postgresql_without_a_server_keeps_its_artifacts_in_the_home(
+    services: Services, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in services.machine.settings("causeway", "mlflow").items():
+        if name.startswith("PG"):
+            monkeypatch.setenv(name, value)
+    monkeypatch.chdir(tmp_path)
+    home = tmp_path / "home"
+    recorded = sample.record(home, "2013-03")
+    place = recorded.profile.model_copy(
+        update={"mlflow_uri": "postgresql+psycopg:///causeway_mlflow"}
+    )
+    found = register.run(recorded.resolved, recorded.estimate, place)
+    again = register.run(recorded.resolved, recorded.estimate, place)
+    assert (again.run_id, again.stage.status) == (found.run_id, "reused")
+    (report,) = (home / "mlflow" / "artifacts").rglob("report.html")
+    assert found.run_id in report.parts
+    assert [each.name for each in tmp_path.iterdir()] == ["home"], "nothing beside the home"
+    wanted = "SELECT count(*) FROM experiments WHERE name = 'rain_delays'"
+    assert services.database.ask("causeway_mlflow", wanted) == "1"
+
+
+def test_nightly_upkeep_tells_prefect_of_a_schedule_that_was_missed(scheduled: Services) -> None:
+    machine = scheduled.machine
+    named = {"CAUSEWAY_STUDIES": str(machine.state / "orders.yaml")}
+    upkeep = machine.start("maintain", **named, CAUSEWAY_WEBHOOK_URL="")
+    assert upkeep.wait(240) == 0, (machine.folder / "maintain.log").read_text()
+    wanted = {"filter": {"event": {"name": ["causeway.missed_schedule"]}}, "limit": 50}
+    with httpx.Client(base_url=machine.prefect, auth=prefect_auth(scheduled)) as client:
+        deadline = time.monotonic() + 60
+        while not (found := client.post("/events/filter", json=wanted).json()["events"]):
+            assert time.monotonic() < deadline
+            time.sleep(1)
+    assert {each["resource"]["prefect.resource.id"] for each in found} == {"causeway.study.orders"}
+
+
 def test_prefect_has_the_run_in_postgresql(scheduled: Services) -> None:
     wanted = (
-        "SELECT state_name FROM flow_run"
-        " WHERE deployment_id IS NOT NULL AND state_type <> 'SCHEDULED'"
+        "SELECT state_name FROM flow_run JOIN deployment ON deployment.id = deployment_id"
+        " WHERE deployment.name = 'orders' AND state_type <> 'SCHEDULED'"
     )
     assert scheduled.database.ask("causeway_prefect", wanted) == "NotMature"
 
@@ -206,7 +246,7 @@ def secrets(services: Services) -> list[str]:
     """Every secret of the machine."""
     found = services.machine.settings("mlflow", "prefect", "worker", "ray")
     given = [value for name, value in found.items() if name != "MLFLOW_TRACKING_USERNAME" and value]
-    return [PASSWORD, *given, *(each.partition(":")[2] for each in given if ":" in each)]
+    return [PASSWORD, WEBHOOK, *given, *(each.partition(":")[2] for each in given if ":" in each)]
 
 
 def test_no_secret_is_in_a_log_an_artifact_or_a_database(scheduled: Services) -> None:
