@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -14,6 +16,7 @@ from tests.estimators.samples import (
     BOOSTED,
     CONSTANT,
     LINEAR,
+    contrast,
     crossfit,
     effect,
     estimates,
@@ -106,6 +109,21 @@ def test_nhefs() -> None:
     assert found.theta == pytest.approx(3.45, abs=0.15)
     assert 2.41 < found.theta < 4.47
     assert found.se == pytest.approx((4.47 - 2.41) / 2 / 1.96, rel=0.15)
+
+
+@pytest.mark.slow
+def test_nhefs_by_arms() -> None:
+    """The same as two potential outcomes: their difference is the effect, each a mean."""
+    units = nhefs_units()
+    d = units.treatments["d"]
+    units = replace(units, treatments={"arm=c": d, "arm=a": 1.0 - d})
+    specs = contrast("c", "a"), contrast("c", None), contrast("a", None)
+    found = estimates(units, crossfit(units, specs)[1], drawn=False)
+    ate, quit_, stayed = (found[spec.effect_id] for spec in specs)
+    assert ate.theta == pytest.approx(3.45, abs=0.15)
+    assert ate.ci_low < 3.44 < ate.ci_high
+    assert ate.ci_low < 3.52 < ate.ci_high
+    assert quit_.theta - stayed.theta == pytest.approx(ate.theta, abs=0.05)
 
 
 @pytest.mark.slow
