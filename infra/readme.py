@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
@@ -153,6 +154,53 @@ def corrected_coverage() -> str:
     return "\n".join(lines)
 
 
+FIGURES = (
+    # what it is, what to reach, file, figure
+    ("One effect, XGBoost, 100 rounds: wall over the bare fits", "<= 1.10",
+     "tree_one_effect", "wall_over_floor"),
+    ("the same, processor seconds", "", "tree_one_effect", "cpu_over_floor"),
+    ("the same, wall over EconML's", "<= 0.50", "tree_one_effect", "wall_over_econml"),
+    ("the same, wall over DoubleML's", "<= 0.65", "tree_one_effect", "wall_over_doubleml"),
+    ("the same, processor seconds over EconML's", "", "tree_one_effect", "cpu_over_econml"),
+    ("the same, peak memory over EconML's", "<= 0.70", "tree_one_effect", "peak_over_econml"),
+    ("the same at 2 rounds, peak memory over EconML's", "<= 0.70",
+     "tree_memory", "peak_over_econml"),
+    ("the same, beyond the arrays that both begin with", "<= 0.50",
+     "tree_memory", "peak_over_arrays_over_econml"),
+    ("5 x 20 effects, XGBoost: speed over EconML in a loop", ">= 12",
+     "tree_many_effects", "speedup_over_looped_econml_wall"),
+    ("5 x 20 effects, splines: speed over EconML in a loop", ">= 500",
+     "gram_many_effects", "speedup_over_looped_econml_cpu"),
+    ("the same, peak memory in MiB", "< 2048", "gram_memory", "peak_memory"),
+    ("the same, seconds a row over those of the first million", "1",
+     "gram_memory", "engine_cpu_over_linear"),
+    ("One effect, XGBoost: processor seconds over dml-rs's (Rust)", "",
+     "dml_rs", "trees_cpu_over_dml_rs"),
+    ("the same, peak memory over dml-rs's", "< 1", "dml_rs", "trees_peak_over_dml_rs"),
+    ("5 x 20 effects, splines: speed over dml-rs in a loop", "> 1",
+     "dml_rs", "splines_speedup_cpu"),
+    ("the same, peak memory over dml-rs's", "< 1", "dml_rs", "splines_peak_over_dml_rs"),
+)  # fmt: skip
+
+
+def benchmarks() -> str:
+    """The committed benchmarks of the fits: the largest run of each figure, or its median."""
+    lines = [
+        "| figure | to reach | measured | rows | load | `tests/bench/` |",
+        "|---|---|---|---|---|---|",
+    ]
+    for title, reach, name, figure in FIGURES:
+        with (ROOT / f"tests/bench/{name}.csv").open(newline="") as file:
+            table = csv.DictReader(line for line in file if not line.startswith("#"))
+            found = [row for row in table if row["figure"] == figure]
+        size = max(int(row["rows"]) for row in found)
+        largest = [row for row in found if int(row["rows"]) == size]
+        value, load = (median(float(row[part]) for row in largest) for part in ("value", "load"))
+        shown = f"{float(f'{value:.3g}'):,g}"
+        lines.append(f"| {title} | {reach} | {shown} | {size:,} | {load:.1f} | `{name}.csv` |")
+    return "\n".join(lines)
+
+
 DOCUMENTS = ("README.md", "infra/docs/predicted-outcomes.md")
 BLOCKS: dict[str, Callable[[], str]] = {
     "demo": demo,
@@ -163,6 +211,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "coverage": coverage,
     "iivm-parts": iivm_parts,
     "pehe": pehe,
+    "benchmarks": benchmarks,
     "corrections": corrections,
     "corrected-coverage": corrected_coverage,
 }

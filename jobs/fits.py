@@ -18,6 +18,7 @@ from estimators.units import Units
 from jobs.device import check_gpus
 from jobs.engines import ray_cluster
 from jobs.room import room_of, scratch
+from jobs.shards import cut, fit_together, require_workers, workers_of
 
 Result = tuple[Task, NDArray[np.float64]]
 
@@ -35,7 +36,8 @@ def fits(
     cost more than the fits.
     """
     bare = units.for_fitting()
-    if units.n * units.fold.shape[1] < profile.ray.inline_below:
+    small = units.n * units.fold.shape[1] < profile.ray.inline_below
+    if small and all(workers_of(task) == 1 for task in tasks):
         yield from _inline(bare, tasks, salt, profile, fitted)
         return
     with ray_cluster(profile):
@@ -81,34 +83,49 @@ def _on_ray(
     profile: Profile,
     fitted: Callable[[Task], None],
 ) -> Iterator[list[Result]]:
-    """One Ray task a task; arrays go into the object store once and are read in place."""
+    """One Ray task a task; arrays go into the object store once and are read in place.
+
+    Fits that several workers share come last, one after the other: two at a time could each wait
+    for the workers of the other.
+    """
     import ray
 
     if profile.device == "cuda":
         check_gpus(profile)
     threads = profile.ray.cpus_per_task
     room = room_of(units, tasks, profile)
+    counts = sorted({workers_of(task) for task in tasks})
 
     def fit_task(shared: Units, task: Task) -> Any:  # Ray shows it by this name
         with scratch(profile.home, on_disk=room.on_disk) as folder:
             return fit(shared, task, salt, threads=threads, device=profile.device, scratch=folder)
 
-    remote_fit = ray.remote(
-        num_cpus=threads,
-        num_gpus=profile.ray.gpus_per_task if profile.device == "cuda" else 0,
-        memory=room.memory,
-        max_retries=3,
-    )(fit_task)
-    shared = ray.put(units)
+    def remote(function: Callable[..., Any], retries: int = 0) -> Any:
+        return ray.remote(
+            num_cpus=threads,
+            num_gpus=profile.ray.gpus_per_task if profile.device == "cuda" else 0,
+            memory=room.memory,
+            max_retries=retries,
+        )(function)
+
+    remote_fit = remote(fit_task, retries=3)
+    shared = {count: [ray.put(each) for each in cut(units, count)] for count in counts}
+    require_workers(max(counts, default=1), threads)
     for batch in _by_repetition(tasks):
-        pending = {remote_fit.remote(shared, task): task for task in batch}
-        order = list(pending)
-        waiting = order.copy()
+        pending = {
+            remote_fit.remote(*shared[1], task): task for task in batch if workers_of(task) == 1
+        }
         with lost_work(room.memory):
+            waiting = list(pending)
             while waiting:
                 done, waiting = ray.wait(waiting, num_returns=1)
                 fitted(pending[done[0]])
-            yield [(pending[ref], ray.get(ref)) for ref in order]
+            found = {task: ray.get(ref) for ref, task in pending.items()}
+            for task in batch:
+                if task not in found:
+                    found[task] = fit_together(shared[workers_of(task)], task, fit_task, remote)
+                    fitted(task)
+        yield [(task, found[task]) for task in batch]
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from conf.profile import Profile
 from estimators.crossfit import Task
 from estimators.errors import PlatformError
 from estimators.units import Units
+from jobs.shards import workers_of
 
 _BASE = 50_000_000
 """Bytes: histograms, batches on their way."""
@@ -52,10 +53,11 @@ def room_of(units: Units, tasks: Sequence[Task], profile: Profile) -> Room:
         ``out_of_memory``: a fit takes more than the budget, whatever is on disk.
     """
     values, budget = units.design.values, profile.ray.memory_per_task
+    parts = min((workers_of(task) for task in tasks), default=1)
     trees = values.dtype == np.float32  # only trees see them
     least = _BASE + _SKETCH * values.shape[1]
-    least += units.n * _STATE if trees else int(values.size * _COPIED)
-    need = least + _bins(units, tasks) if trees else least
+    least += units.n * _STATE // parts if trees else int(values.size * _COPIED)
+    need = least + _bins(units, tasks) // parts if trees else least
     if budget is None or need <= budget:
         return Room(need, on_disk=False)
     if trees and least <= budget and profile.device == "cpu":

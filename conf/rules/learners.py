@@ -11,7 +11,7 @@ from conf.rules.named import named_faults
 from conf.rules.parameters import fits, rule
 from conf.rules.reading import Parts
 from conf.rules.search import search_faults
-from estimators.catalog import LEARNERS, TRAINING, Parameter, is_named
+from estimators.catalog import CHOSEN_INSIDE, LEARNERS, TRAINING, Parameter, is_named
 from estimators.errors import Fault
 
 
@@ -44,6 +44,20 @@ def _learner(parts: Parts, place: Place) -> Iterator[Fault]:
     elif isinstance(given, dict):
         inner = (*place, "parameters") if "parameters" in given else place
         yield from _parameters(parts, inner, name)
+        yield from _shared(parts, inner, name)
+
+
+def _shared(parts: Parts, place: Place, learner: str) -> Iterator[Fault]:
+    """Faults of a fit that several workers share: nothing is drawn or chosen among their rows."""
+    doc, given = parts.doc, parts.doc.mapping(*place)
+    if "num_workers" not in given:
+        return
+    if place[-1] == "final":
+        found = f"`num_workers` of {learner} for `final`, which is fitted in one process"
+        yield doc.fault((*place, "num_workers"), found, "no `num_workers` there")
+    for name in sorted(CHOSEN_INSIDE & given.keys()):
+        found = f"`{name}` of {learner} beside `num_workers`"
+        yield doc.fault((*place, name), found, "one of the two")
 
 
 def _parameters(parts: Parts, place: Place, learner: str) -> Iterator[Fault]:

@@ -121,7 +121,7 @@ def _learner(name: str, learner: Learner) -> dict[str, Any]:
         key: each for key, each in known.items() if key not in (*CHOSEN_INSIDE, *SHAPES_MATRIX)
     }
     properties = {**known, **training, "search": _search({"properties": chosen})}
-    return {
+    form: dict[str, Any] = {
         "type": "object",
         "title": name,
         "description": learner.title,
@@ -129,6 +129,10 @@ def _learner(name: str, learner: Learner) -> dict[str, Any]:
         "required": ["learner"],
         "additionalProperties": False,
     }
+    if "num_workers" in known:  # nothing is drawn or chosen among rows that workers share
+        alone = {"properties": dict.fromkeys(sorted(CHOSEN_INSIDE), False)}
+        form["dependentSchemas"] = {"num_workers": alone}
+    return form
 
 
 def _search(candidate: dict[str, Any]) -> dict[str, Any]:

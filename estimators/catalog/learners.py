@@ -60,6 +60,7 @@ LEARNERS: dict[str, Learner] = {
             "gamma": Parameter(float, 0.0, 0.0, None),
             "max_bin": Parameter(int, 256, 2, 4096),
             "early_stopping_rounds": Parameter(int, None, 1, 1000),
+            "num_workers": Parameter(int, None, 2, 1000),
         },
         missing=True,
         devices=("cpu", "cuda"),
@@ -104,7 +105,7 @@ everywhere. ``search`` is a list of parameters to choose from inside the trainin
 CHOSEN_INSIDE = frozenset({"max_train_rows", "early_stopping_rounds", "search"})
 """What a fit is not given: it is settled inside the training fold first."""
 
-SHAPES_MATRIX = ("max_bin", "segments")
+SHAPES_MATRIX = ("max_bin", "segments", "num_workers")
 """Parameters that the opened training rows depend on: a search cannot vary them."""
 
 MOST_CANDIDATES = 50

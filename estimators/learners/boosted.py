@@ -14,6 +14,7 @@ from estimators.learners.batches import Batches, batch, spans
 from estimators.learners.design import Design, Doubles, Index
 
 _PROBABILITY_FLOOR = 1e-6
+_NOT_TRAININGS = frozenset({"learner", "n_estimators", "num_workers"})
 
 
 class BoostedFold:
@@ -107,11 +108,11 @@ class BoostedFold:
         return found
 
     def _settings(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> dict[str, Any]:
-        base = float(y.mean() if self.weight is None else np.average(y, weights=self.weight))
+        base = _mean(y, self.weight)
         if kind == "binary":
             base = min(max(base, _PROBABILITY_FLOOR), 1.0 - _PROBABILITY_FLOOR)
         return {
-            **{key: spec[key] for key in spec if key not in ("learner", "n_estimators")},
+            **{key: value for key, value in spec.items() if key not in _NOT_TRAININGS},
             "objective": "binary:logistic" if kind == "binary" else "reg:squarederror",
             "base_score": base,
             "tree_method": "hist",
@@ -119,6 +120,15 @@ class BoostedFold:
             "nthread": self.threads,
             "seed": seed,
         }
+
+
+def _mean(y: Doubles, weight: Doubles | None) -> float:
+    """The weighted mean; of the rows of all workers where several train together."""
+    if not xgb.collective.is_distributed():
+        return float(y.mean() if weight is None else np.average(y, weights=weight))
+    w = np.ones(len(y)) if weight is None else weight
+    sums = xgb.collective.allreduce(np.array([(w * y).sum(), w.sum()]), xgb.collective.Op.SUM)
+    return float(sums[0] / sums[1])
 
 
 def require_cuda() -> None:

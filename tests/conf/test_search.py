@@ -25,6 +25,12 @@ BAD = {
     "what all share": ("search: [{max_bin: 16}, {}]", "`max_bin` in the search", None),
     "a search in it": ("search: [{search: []}, {}]", "`search` in the search", None),
     "rows": ("max_train_rows: 3", "`max_train_rows` of xgboost is 3", None),
+    "drawn and shared": (
+        "num_workers: 2, max_train_rows: 5000",
+        "`max_train_rows` of xgboost beside",
+        None,
+    ),
+    "one worker": ("num_workers: 1", "`num_workers` of xgboost is 1", None),
     "patience": ("early_stopping_rounds: 0", "`early_stopping_rounds` of xgboost is 0", None),
 }
 
@@ -47,8 +53,9 @@ def test_candidates_have_the_catalogues_types_and_an_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "more", ["search: [{max_depth: 2}, {}]", "max_train_rows: 5000", "early_stopping_rounds: 10"]
-)
+    "more", ["search: [{max_depth: 2}, {}]", "max_train_rows: 5000", "early_stopping_rounds: 10",
+             "num_workers: 2"],
+)  # fmt: skip
 def test_each_enters_the_key_and_fits_the_schema(more: str) -> None:
     plain = parse_study(SMALL.replace(OURS, "{learner: xgboost}", 1), Path("shops.yaml"))
     assert crossfit_key(_parsed(more), "rows", "cpu") != crossfit_key(plain, "rows", "cpu")
