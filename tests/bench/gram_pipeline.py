@@ -124,7 +124,9 @@ def measure(table: Table, n: int, options: argparse.Namespace, first: dict[str, 
         growth = found["crossfit_cpu"] / first["crossfit_cpu"] * first["rows"] / rows
         table.add("crossfit_cpu_over_linear", rows, growth, "x", "1 is linear from the first")
         table.add("partials_on_disk", rows, found["partials"], "MB")
-        table.add("largest_error_over_se", rows, found["near"], "se", "all effects, known truth")
+        if not binary:  # of halved treatments the truth is another
+            note = "all effects, known truth"
+            table.add("largest_error_over_se", rows, found["near"], "se", note)
         if options.peer_rows:
             peer(table, rows, found["crossfit_cpu"] + found["estimate_cpu"], options)
         if n <= options.reuse_up_to:

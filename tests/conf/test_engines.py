@@ -59,6 +59,12 @@ def test_two_folds_and_a_penalty(edit):
     assert gram_learner(study) == {"learner": "gram", "segments": 4, "penalty": 0.1, "pin": 1}
 
 
+@pytest.mark.parametrize("estimand", ["ate", "att", "atu", "ato"])
+def test_what_needs_every_row_goes_with_it(estimand, edit):
+    text = edit(("- method: plr", f"- {{method: irm, estimand: {estimand}}}"), text=GRAM)
+    assert gram_learner(parse_study(text, Path("s.yaml"))) is not None
+
+
 def test_the_layout_enters_the_key_of_such_studies_alone():
     gram, other = (parse_study(text, Path("shops.yaml")) for text in (GRAM, SMALL))
     assert gram_learner(other) is None

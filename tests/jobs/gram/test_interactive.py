@@ -222,6 +222,8 @@ def test_a_new_day_on_the_arms_sums_of_yesterday(
     assert {arm: len(days) for arm, days in blocks(profile).items()} == {
         "": 3, "call=0": 3, "call=1": 3,
     }  # fmt: skip
+    again = clinic.prebuild(tmp_path / "one" / "clinic.yaml", profile)
+    assert crossfit.run(*again, profile, recompute=True).digest == stage.digest
     layouts.lend(found, profile.record_root, str(tmp_path / "two" / "record"))
     assert run(tmp_path / "two", 3)[1].digest == stage.digest
 
