@@ -247,6 +247,12 @@ def _(world: World) -> None:
     world.monkeypatch.setattr(ray, "shutdown", lambda: None)
 
 
+@environment("a fit that the machine has no memory for", "out_of_memory", "240 rows")
+def _(world: World) -> None:
+    world.profile("ray: {memory_per_task: 1000000}\n")
+    world.prebuild()
+
+
 @environment("no CUDA device", "no_gpu")
 def _(world: World) -> None:
     world.profile("device: cuda\n")
