@@ -56,7 +56,7 @@ def tallies_of(
     shared: dict[tuple[str, str], list[Tally]] = {}
     for each in fitted:
         own = each.effect.effect_id
-        rows = naive.tallies_of(units, each) + _clusters(units, each)
+        rows = naive.tallies_of(units, each) + clusters(units, each)
         for name in applicable(each.effect):
             if name not in _OF_TREATMENT or first[own] == own:
                 made = shared[name, own] = IMPLEMENTATIONS[name].tallies_of(units, each)
@@ -73,7 +73,7 @@ def _renamed(row: Tally, effect_id: str) -> Tally:
     return row if row.effect_id is None else replace(row, effect_id=effect_id)
 
 
-def _clusters(units: Units, fitted: Fitted) -> list[Tally]:
+def clusters(units: Units, fitted: Fitted) -> list[Tally]:
     """Clusters of an effect and of its groups, counted where cells are buckets of them."""
     if not units.bucketed or units.cluster is None or fitted.rep > 0:
         return []

@@ -97,7 +97,7 @@ def counted(units: Units, spec, nuisance: dict) -> Estimate:
     """As `ours`, with the tally of clusters that buckets need."""
     from dataclasses import replace
 
-    from estimators import crossfit
+    from estimators.tallied import clusters
     from estimators.tallies import Fitted
     from tests.estimators.samples import estimates, scored, summed
 
@@ -105,7 +105,7 @@ def counted(units: Units, spec, nuisance: dict) -> Estimate:
     fitted = Fitted(
         spec, 0, score.rows, units.outcomes[spec.outcome], units.treatments[spec.treatment], {}, {}
     )
-    sums = replace(summed(units, [score]), tallies=crossfit._clusters(units, fitted))
+    sums = replace(summed(units, [score]), tallies=clusters(units, fitted))
     return estimates(units, [sums])[spec.effect_id]
 
 

@@ -48,7 +48,7 @@ def test_the_constant_is_the_training_rows_weighted_mean() -> None:
     units = build(71, Size(60, k=3), weighted=True)
     work = plan(units, (effect("irm", "ate"),))
     target = work.targets["irm.ate.d.y"]["g1"]
-    found = _constant(units, target, 0)
+    found = _constant(units, 0, target)
     y, d, w = units.outcomes["y"], units.treatments["d"], units.weight
     for fold in range(3):
         train = (units.fold[:, 0] != fold) & (d == 1)
