@@ -7,6 +7,11 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 
+def first_line(error: BaseException, most: int = 300) -> str:
+    """What an error of another package says, on one line; its type where it says nothing."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:most]
+
+
 @dataclass(frozen=True, slots=True)
 class Where:
     """The place of a fault; every field is optional.

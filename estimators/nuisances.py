@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from estimators.catalog import Kind
@@ -113,6 +113,6 @@ def passes(targets: Iterable[Target]) -> tuple[Pass, ...]:
     )
 
 
-def needed(effects: Sequence[EffectSpec], rows: dict[str, str]) -> dict[str, dict[str, Target]]:
+def needed(effects: Sequence[EffectSpec], rows: Mapping[str, str]) -> dict[str, dict[str, Target]]:
     """Nuisances of every effect; `rows` maps an outcome to its row mask."""
     return {each.effect_id: targets_of(each, rows[each.column]) for each in effects}

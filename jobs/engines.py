@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from conf.profile import Profile
-from estimators.errors import PlatformError
+from estimators.errors import PlatformError, first_line
 from jobs.orphans import cleared
 from jobs.spark import jvm
 
@@ -131,7 +131,7 @@ def _connect(profile: Profile, name: str) -> SparkSession:
         return builder.config(map=settings).getOrCreate()
     except Exception as error:
         raise PlatformError(
-            f"no Spark at {profile.spark.master}: {_first_line(error)}",
+            f"no Spark at {profile.spark.master}: {first_line(error)}",
             code="spark_start",
             remedy="check `spark.master` of the profile and `pip install causeway[spark]`",
         ) from error
@@ -199,7 +199,7 @@ def _launch(settings: dict[str, str], output: Path) -> SparkSession:
     except Exception as error:
         _forget_gateway()
         raise PlatformError(
-            f"Spark does not start: {_reason(output) or _first_line(error)}",
+            f"Spark does not start: {_reason(output) or first_line(error)}",
             code="spark_start",
             remedy=f"read {output}; `causeway doctor` checks Java, JARs, memory and disk",
         ) from error
@@ -256,10 +256,6 @@ def _reason(output: Path) -> str:
     lines = output.read_text(errors="replace").splitlines() if output.exists() else []
     telling = [line for line in lines if "Exception" in line or "Error" in line]
     return (telling or lines or [""])[0].strip()[:300]
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
 @contextmanager
@@ -319,7 +315,7 @@ def _start_ray(profile: Profile, scratch: Path | None) -> None:
             ray.init(logging_level="ERROR", **given)
     except Exception as error:
         raise PlatformError(
-            f"no Ray at {profile.ray.address}: {_first_line(error)}",
+            f"no Ray at {profile.ray.address}: {first_line(error)}",
             code="ray_start",
             remedy="check memory, /dev/shm and `ray:` of the profile, and on a cluster the token in"
             " RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH; `causeway doctor` helps",

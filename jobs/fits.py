@@ -17,7 +17,7 @@ from estimators.errors import PlatformError, RetryableError
 from estimators.units import Units
 from jobs.device import check_gpus
 from jobs.engines import ray_cluster
-from jobs.room import room_of, scratch
+from jobs.room import bins_folder, room_of
 from jobs.shards import cut, fit_together, require_workers, workers_of
 
 Result = tuple[Task, NDArray[np.float64]]
@@ -63,7 +63,7 @@ def _inline(
     room = room_of(units, tasks, profile)
 
     def one(task: Task) -> Result:
-        with scratch(profile.home, on_disk=room.on_disk) as folder:
+        with bins_folder(profile.home, on_disk=room.on_disk) as folder:
             return task, fit(units, task, salt, device=profile.device, scratch=folder)
 
     workers = profile.ray.num_cpus or os.cpu_count() or 1
@@ -97,7 +97,7 @@ def _on_ray(
     counts = sorted({workers_of(task) for task in tasks})
 
     def fit_task(shared: Units, task: Task) -> Any:  # Ray shows it by this name
-        with scratch(profile.home, on_disk=room.on_disk) as folder:
+        with bins_folder(profile.home, on_disk=room.on_disk) as folder:
             return fit(shared, task, salt, threads=threads, device=profile.device, scratch=folder)
 
     def remote(function: Callable[..., Any], retries: int = 0) -> Any:

@@ -157,26 +157,28 @@ def _only(sums: FamilySums, effect_ids: Sequence[str]) -> FamilySums:
     )
 
 
+def _undeclared(by: str, why: str) -> UsageError:
+    """A grouping of stored unit scores that the study would have had to declare."""
+    return UsageError(
+        f"unit scores {why}",
+        code="not_declared",
+        where=Where(column=by),
+        remedy=f"declare `by: [{by}]` for it in the study and run again",
+    )
+
+
 def _scored(
     profile: Profile, run: Run, study: Study, by: str, effect_ids: Sequence[str]
 ) -> list[FamilySums]:
     """Families from unit scores and a column of the run's own feature rows."""
     corrected = [each for each in effect_ids if "+" in each.partition(".")[0]]
     if corrected:
-        raise UsageError(
-            f"unit scores do not hold the calibration's share of the uncertainty of {corrected[0]}",
-            code="not_declared",
-            where=Where(column=by),
-            remedy=f"declare `by: [{by}]` for it in the study and run again",
-        )
+        held = "do not hold the calibration's share of the uncertainty of"
+        raise _undeclared(by, f"{held} {corrected[0]}")
     joint = [each for each in effect_ids if each in (run.crossfit.detail or {}).get("joint", ())]
     if joint:
-        raise UsageError(
-            f"unit scores of {joint[0]} are solved over all units, with the other treatments'",
-            code="not_declared",
-            where=Where(column=by),
-            remedy=f"declare `by: [{by}]` for it in the study and run again",
-        )
+        solved = "are solved over all units, with the other treatments'"
+        raise _undeclared(by, f"of {joint[0]} {solved}")
     columns = grouping(by)
     table = _features(profile, run, study, columns)
     name, groups = groups_of(table, columns)

@@ -14,7 +14,14 @@ import pyarrow.dataset as ds
 from deltalake import CommitProperties, DeltaTable, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from estimators.errors import ContractError, PlatformError, RetryableError, SourceError, Where
+from estimators.errors import (
+    ContractError,
+    PlatformError,
+    RetryableError,
+    SourceError,
+    Where,
+    first_line,
+)
 from jobs.contracts import RECORD, SCHEMA_VERSION
 
 _ATTEMPTS = 60
@@ -69,7 +76,7 @@ def open_table(path: str, version: int | None = None) -> DeltaTable:
         if isinstance(error, OSError) and "://" in path:
             raise _unreachable(path, error) from error
         raise SourceError(
-            f"no readable Delta table at {path}: {_first_line(error)}",
+            f"no readable Delta table at {path}: {first_line(error, 200)}",
             where=Where(table=table),
             remedy="check `table:` of the source and the profile's lake",
         ) from error
@@ -139,16 +146,12 @@ def exists(path: str) -> bool:
 
 def _unreachable(path: str, error: OSError) -> RetryableError:
     return RetryableError(
-        f"the storage of {path} does not answer: {_first_line(error)}",
+        f"the storage of {path} does not answer: {first_line(error, 200)}",
         code="storage_unreachable",
         where=Where(table=Path(path).name),
         remedy="check its address, the network and the credentials in the environment, then run"
         " again",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def committed_version(path: str, key: str) -> int | None:
@@ -265,7 +268,7 @@ def readable(table: DeltaTable) -> Iterator[None]:
         ) from error
     except (pa.ArrowInvalid, OSError) as error:
         raise SourceError(
-            f"a file of this version cannot be read: {_first_line(error)}",
+            f"a file of this version cannot be read: {first_line(error, 200)}",
             code="unreadable_file",
             where=Where(table=Path(table.table_uri).name, version=table.version()),
             remedy="restore the file from a copy of the home; `causeway reproduce` computes a"

@@ -9,7 +9,6 @@ but for the tag that says that a later run of its window superseded it.
 from __future__ import annotations
 
 import shutil
-import tempfile
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from jobs.pages.evidence import Evidence, gather
 from jobs.pages.runs import NOTE, PARENT, Data, RunContent
 from jobs.registry import champion
 from jobs.resolve import Resolved
+from jobs.scratch import scratch
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -231,14 +231,12 @@ class _Writer:
         drawn = figures.draw(evidence)
         found = artifacts.files(evidence, self.resolved.every, self.estimate.digest) | drawn
         found["report.html"] = report.report(evidence, self.resolved.every, drawn)
-        scratch = self.profile.home / "tmp"
-        scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="register-", dir=scratch) as folder:
+        with scratch(self.profile.home, "register") as folder:
             for path, content in found.items():
                 file = Path(folder, path)
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
-            self.client.log_artifacts(run_id, folder)
+            self.client.log_artifacts(run_id, str(folder))
 
     def _note(self, parent: str, experiment: str, data: tuple[Data, ...]) -> None:
         previous = self.evidence.previous

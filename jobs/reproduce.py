@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,7 @@ from jobs.gram.layouts import lend
 from jobs.lake import Pin
 from jobs.ledger import Progress, Stage, silent
 from jobs.resolve import Resolved, pin_corrections, resolve
+from jobs.scratch import scratch
 from jobs.upkeep.erasure import Erasure, explain, find
 from jobs.windows import RecordedRun, read_run, read_windows
 
@@ -178,20 +177,15 @@ def _not_recorded(run: RecordedRun, what: str) -> ContractError:
 @contextmanager
 def _scratch(profile: Profile, run: RecordedRun) -> Iterator[Profile]:
     """A home of its own that shares nothing with the real one but the lake."""
-    below = profile.home / "tmp"
-    below.mkdir(parents=True, exist_ok=True)
-    home = Path(tempfile.mkdtemp(prefix="reproduce-", dir=below))
     roots = [root.replace("{home}", str(profile.home)) for root in profile.allowed_roots]
-    given = {
-        "home": home,
-        "lake": profile.lake_root,
-        "allowed_roots": roots,
-        "device": run.device,
-    }
-    try:
+    with scratch(profile.home, "reproduce") as home:
+        given = {
+            "home": home,
+            "lake": profile.lake_root,
+            "allowed_roots": roots,
+            "device": run.device,
+        }
         yield profile.model_copy(update=given)
-    finally:
-        shutil.rmtree(home, ignore_errors=True)
 
 
 def _lend(profile: Profile, place: Profile) -> None:

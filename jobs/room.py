@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from conf.profile import Profile
 from estimators.crossfit import Task
 from estimators.errors import PlatformError
 from estimators.units import Units
+from jobs.scratch import scratch
 from jobs.shards import workers_of
 
 _BASE = 50_000_000
@@ -82,7 +82,7 @@ def _bins(units: Units, tasks: Sequence[Task]) -> int:
 
 
 @contextmanager
-def scratch(home: Path, *, on_disk: bool) -> Iterator[str | None]:
+def bins_folder(home: Path, *, on_disk: bool) -> Iterator[str | None]:
     """A folder under the home for the bins of one fit, deleted afterwards; None if they need none.
 
     It is made where the fit runs, which may be another machine.
@@ -90,7 +90,5 @@ def scratch(home: Path, *, on_disk: bool) -> Iterator[str | None]:
     if not on_disk:
         yield None
         return
-    below = home / "tmp"
-    below.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bins-", dir=below) as folder:
-        yield folder
+    with scratch(home, "bins") as folder:
+        yield str(folder)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators.crossfit import Task
-from estimators.errors import PlatformError, RetryableError
+from estimators.errors import PlatformError, RetryableError, first_line
 from estimators.units import Units
 
 Doubles = NDArray[np.float64]
@@ -91,7 +91,7 @@ def fit_together(
         if not isinstance(error.cause, XGBoostError):
             raise
         raise RetryableError(
-            f"a worker of a shared fit was lost: {str(error.cause).splitlines()[0][:200]}",
+            f"a worker of a shared fit was lost: {first_line(error.cause, 200)}",
             code="ray_lost",
             remedy="run again",
         ) from error

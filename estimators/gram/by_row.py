@@ -29,10 +29,12 @@ LEAST_PENALTY = 1e-8
 
 
 def targets_of(
-    effects: Sequence[EffectSpec], own_rows: Sequence[str]
+    effects: Sequence[EffectSpec], rows: Mapping[str, str]
 ) -> dict[str, dict[str, Target]]:
-    """Nuisances of every effect; those of partialling out are linear, whatever the kind."""
-    rows = {each.column: each.outcome if each.outcome in own_rows else "" for each in effects}
+    """Nuisances of every effect; those of partialling out are linear, whatever the kind.
+
+    `rows` are the row masks of outcomes.
+    """
     linear = {each.effect_id for each in effects if each.method == "plr"}
     return {
         effect_id: {

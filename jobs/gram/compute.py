@@ -36,7 +36,7 @@ from jobs.gram.interactive import Interactive
 from jobs.gram.layouts import Pinned
 from jobs.gram.passes import FirstPass, first_pass, second_pass
 from jobs.gram.reading import frame_of
-from jobs.gram.spill import Spilled, bucketed, scratch, spill
+from jobs.gram.spill import Spilled, bucketed, room_for_rows, spill
 from jobs.gram.workers import Workers, workers
 from jobs.ledger import Progress, Stage
 from jobs.memory import give_back
@@ -96,7 +96,7 @@ def compute(
     frame = frame_of(resolved.loaded.study, features, profile)
     work = _Work(resolved, features, profile, progress, frame, spec, reuse)
     rows = features.rows * frame.reps
-    with scratch(profile, frame, features.rows) as folder, workers(profile, rows) as crew:
+    with room_for_rows(profile, frame, features.rows) as folder, workers(profile, rows) as crew:
         pinned, spilled = _spilled(work, folder)
         give_back()
         return _computed(work, pinned, spilled, crew)

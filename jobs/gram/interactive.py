@@ -96,7 +96,7 @@ class Interactive:
 def plan_of(effects: Sequence[EffectSpec], own_rows: Sequence[str]) -> Plan:
     """The effects with their nuisances and row masks."""
     rows = {each.column: each.outcome if each.outcome in own_rows else "" for each in effects}
-    return Plan(tuple(effects), targets_of(effects, own_rows), rows, (), {})
+    return Plan(tuple(effects), targets_of(effects, rows), rows, (), {})
 
 
 def sums_of_arms(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from jobs.gram.frame import Frame
 from jobs.gram.labels import Labels, hashes, place
 from jobs.gram.reading import batches
 from jobs.ledger import Progress, Stage
+from jobs.scratch import scratch
 from jobs.unit_table import BUCKETS, in_buckets
 
 Doubles = NDArray[np.float64]
@@ -55,7 +55,7 @@ class Spilled:
 
 
 @contextmanager
-def scratch(profile: Profile, frame: Frame, rows: int) -> Iterator[Path]:
+def room_for_rows(profile: Profile, frame: Frame, rows: int) -> Iterator[Path]:
     """A folder under the home for the rows, deleted afterwards.
 
     Raises
@@ -63,22 +63,18 @@ def scratch(profile: Profile, frame: Frame, rows: int) -> Iterator[Path]:
     PlatformError
         The disk has no room for them (``disk_full``).
     """
-    below = profile.home / "tmp"
-    below.mkdir(parents=True, exist_ok=True)
-    need, free = 8 * rows * len(frame.rows), shutil.disk_usage(below).free
-    if need > free:
-        raise PlatformError(
-            f"{rows:,} rows of {len(frame.rows)} columns take {need / 1e9:.0f} GB beside the "
-            f"features, and {free / 1e9:.0f} GB are free",
-            code="disk_full",
-            where=Where(table=str(below)),
-            remedy="free the space (`causeway maintain`), or put CAUSEWAY_HOME on a larger disk",
-        )
-    folder = Path(tempfile.mkdtemp(prefix="gram-", dir=below))
-    try:
+    with scratch(profile.home, "gram") as folder:
+        need, free = 8 * rows * len(frame.rows), shutil.disk_usage(folder).free
+        if need > free:
+            raise PlatformError(
+                f"{rows:,} rows of {len(frame.rows)} columns take {need / 1e9:.0f} GB beside the "
+                f"features, and {free / 1e9:.0f} GB are free",
+                code="disk_full",
+                where=Where(table=str(folder.parent)),
+                remedy="free the space (`causeway maintain`), or put CAUSEWAY_HOME on a larger"
+                " disk",
+            )
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def spill(

@@ -25,6 +25,7 @@ from jobs.failpoints import reach
 from jobs.lake import exists, read_record, record_path
 from jobs.ledger import Progress, silent
 from jobs.resolve import absolute
+from jobs.scratch import scratch_folders
 from jobs.upkeep.table_files import active, local, missing, on_disk, unsupported
 
 _SPARKS_DEFAULT_DAYS = 7
@@ -158,12 +159,7 @@ def maintain(
 def _scratch(profile: Profile, *, dry_run: bool) -> Iterator[Kept]:
     """Folders that a killed process left; one that is younger than a day may be at work."""
     begun = (datetime.now(UTC) - timedelta(days=1)).timestamp()
-    folders = [
-        each
-        for each in sorted((profile.home / "tmp").glob("*-*"))
-        if each.name.startswith(("reproduce-", "register-"))
-        if each.is_dir() and each.stat().st_mtime < begun
-    ]
+    folders = [each for each in scratch_folders(profile.home) if each.stat().st_mtime < begun]
     for each in folders:
         files = sum(1 for path in each.rglob("*") if path.is_file())
         if not dry_run:

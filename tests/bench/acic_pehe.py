@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from estimators.catalog import META_LEARNERS
-from estimators.crossfit import fit, place, plan, tasks
 from estimators.meta import CateData, Final, cate
 from jobs.peers.learners import OurClassifier, OurRegressor
 from tests.bench.gram_world import Table
 from tests.estimators.published import acic
-from tests.estimators.samples import BOOSTED, effect
+from tests.estimators.samples import BOOSTED, effect, nuisances
 
 LEARNER = BOOSTED | {"n_estimators": 200, "max_bin": 256}
 CLIP = 0.01
@@ -29,14 +28,7 @@ CLIP = 0.01
 def ours(units: Any) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Our conditional effects by learner, and the propensities."""
     learners = {"outcome_learner": LEARNER, "treatment_learner": LEARNER}
-    specs = (effect("irm", "ate", **learners), effect(**learners))
-    work = plan(units, specs)
-    predictions = place(units, [(task, fit(units, task, "")) for task in tasks(units, work)])
-    named = {
-        name: predictions[target]
-        for spec in specs
-        for name, target in work.targets[spec.effect_id].items()
-    }
+    named = nuisances(units, effect("irm", "ate", **learners), effect(**learners))
     y, d, fold = units.outcomes["y"], units.treatments["d"], units.fold[:, 0]
     data = CateData(units.design, y, d, units.weight, fold, clip=CLIP, **named)
     return cate(data, META_LEARNERS, Final(LEARNER)), named["m"]

@@ -13,10 +13,9 @@ from dataclasses import replace
 import numpy as np
 
 from estimators.catalog import META_LEARNERS
-from estimators.crossfit import fit, place, plan, tasks
 from estimators.meta import CateData, Final, cate
 from tests.bench.gram_world import Table
-from tests.estimators.samples import BOOSTED, Size, build, effect
+from tests.estimators.samples import BOOSTED, Size, build, effect, nuisances
 
 
 def errors(seed: int, n: int) -> dict[str, float]:
@@ -26,14 +25,7 @@ def errors(seed: int, n: int) -> dict[str, float]:
     truth = 1.0 + x[:, 0] + np.maximum(x[:, 1], 0.0)
     units = replace(units, outcomes={"y": units.outcomes["y"] + truth * d})
     learners = {"outcome_learner": BOOSTED, "treatment_learner": BOOSTED}
-    specs = (effect("irm", "ate", **learners), effect(**learners))
-    work = plan(units, specs)
-    predictions = place(units, [(task, fit(units, task, "")) for task in tasks(units, work)])
-    named = {
-        name: predictions[target]
-        for spec in specs
-        for name, target in work.targets[spec.effect_id].items()
-    }
+    named = nuisances(units, effect("irm", "ate", **learners), effect(**learners))
     data = CateData(units.design, units.outcomes["y"], d, units.weight, units.fold[:, 0], **named)
     found = cate(data, META_LEARNERS, Final(BOOSTED))
     guesses = found | {"constant": np.full(n, truth.mean()), "zero": np.zeros(n)}

@@ -234,6 +234,17 @@ def predict(units: Units, work: Plan, salt: str = "") -> list[dict[Target, Doubl
     ]
 
 
+def nuisances(units: Units, *specs: EffectSpec) -> dict[str, Doubles]:
+    """Out-of-fold predictions by nuisance of effects that share them."""
+    work = plan(units, specs)
+    predictions = place(units, [(task, fit(units, task, "")) for task in tasks(units, work)])
+    return {
+        name: predictions[target]
+        for spec in specs
+        for name, target in work.targets[spec.effect_id].items()
+    }
+
+
 def crossfit(
     units: Units, effects: tuple[EffectSpec, ...], salt: str = ""
 ) -> tuple[Plan, list[Sums]]:

@@ -104,8 +104,9 @@ def in_memory(
     pinned = layouts.find(found, profile.record_root)
     assert pinned is not None
     layout = replace(pinned.layout, depth=0)
-    targets = targets_of(specs, layout.own_rows)
-    plan = Plan(specs, targets, units.row_masks(specs), (), {})
+    rows = units.row_masks(specs)
+    targets = targets_of(specs, rows)
+    plan = Plan(specs, targets, rows, (), {})
     wanted = {target for each in targets.values() for target in each.values()}
     made = [predictions(layout, as_rows(units, rep), wanted) for rep in range(units.fold.shape[1])]
     sums = [summarise(units, plan, rep, each) for rep, each in enumerate(made)]

@@ -221,10 +221,11 @@ def test_deltas_durations(text: str, wanted: float) -> None:
     assert days(text) == wanted
 
 
-def test_what_a_killed_reproduce_left_is_swept_after_a_day(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["bins", "gram", "register", "reproduce"])
+def test_what_a_killed_process_left_is_swept_after_a_day(tmp_path: Path, kind: str) -> None:
     lake_table = tmp_path / "lake" / "flights"
     table(lake_table, versions=1)
-    old, young = (tmp_path / "tmp" / f"reproduce-{name}" for name in ("old", "young"))
+    old, young = (tmp_path / "tmp" / f"{kind}-{name}" for name in ("old", "young"))
     for each in (old, young):
         (each / "record").mkdir(parents=True)
         (each / "record" / "part").write_text("rows")
@@ -232,10 +233,10 @@ def test_what_a_killed_reproduce_left_is_swept_after_a_day(tmp_path: Path) -> No
     two_days_ago = (datetime.now(UTC) - timedelta(days=2)).timestamp()
     os.utime(old, (two_days_ago, two_days_ago))
     dry = {each.table: each for each in maintain(profile(tmp_path), dry_run=True)}
-    assert (dry["tmp/reproduce-old"].removed, dry["tmp/reproduce-old"].files_after) == (1, 1)
+    assert (dry[f"tmp/{kind}-old"].removed, dry[f"tmp/{kind}-old"].files_after) == (1, 1)
     assert old.exists()
     swept = {each.table for each in maintain(profile(tmp_path)) if each.table.startswith("tmp/")}
-    assert swept == {"tmp/reproduce-old"}
+    assert swept == {f"tmp/{kind}-old"}
     assert not old.exists()
     assert (young / "record" / "part").exists()
     assert value(lake_table, 0) == 0.5, "what a link points to stays"
