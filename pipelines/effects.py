@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -56,10 +56,17 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """Rows of effects, and of contrasts."""
+    """Rows of effects, and of contrasts.
+
+    Attributes
+    ----------
+    outside
+        Window, effect, grouping, units and how many of them are in no group: no value there.
+    """
 
     rows: list[Row]
     contrasts: list[Row]
+    outside: list[Row] = field(default_factory=list)
 
 
 def ask(profile: Profile, loaded: LoadedStudy, question: Question) -> Found:
@@ -113,7 +120,23 @@ def _computed(
     if windows:
         whole = [row for row in mine if row["group_by"] is None]
         compared += figures.window_rows(profile.record_root, whole, windows, question.adjust)
-    return Found(rows, compared)
+    return Found(rows, compared, _outside(inside, rows) if question.by else [])
+
+
+def _outside(whole: Sequence[Row], groups: Sequence[Row]) -> list[Row]:
+    """Units whose grouping has no value, where there are any."""
+    placed: dict[tuple[str, str, str], int] = {}
+    for row in groups:
+        place = (row["run_key"], ungrouped(row["effect_id"]), row["group_by"])
+        placed[place] = placed.get(place, 0) + row["n"]
+    have = {(row["run_key"], row["effect_id"]): row for row in whole if row["group_by"] is None}
+    return [
+        {"window": row["window"], "effect_id": effect_id, "group_by": by}
+        | {"n": row["n"], "outside": row["n"] - n}
+        for (run_key, effect_id, by), n in placed.items()
+        for row in (have[run_key, effect_id],)
+        if row["n"] > n
+    ]
 
 
 def _matches(question: Question, row: Row) -> bool:
@@ -253,8 +276,15 @@ def _judge(
 
 
 def as_object(study: str, found: Found) -> dict[str, Any]:
-    """The object of the JSON contract; ``contrasts`` is there where any were asked for."""
+    """The object of the JSON contract.
+
+    ``contrasts`` is there where any were asked for, ``outside`` where units are in no group.
+    """
     hidden = ("window", "verdict")
     effects = [{name: row[name] for name in row if name not in hidden} for row in found.rows]
     shown = {"schema": SCHEMA, "study": study, "effects": effects}
-    return shown | ({"contrasts": found.contrasts} if found.contrasts else {})
+    if found.contrasts:
+        shown["contrasts"] = found.contrasts
+    if found.outside:
+        shown["outside"] = found.outside
+    return shown

@@ -13,6 +13,7 @@ from jobs.pages import wording
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from pipelines.effects import Found
     from pipelines.execution import Execution
 
 _WIDE = 160
@@ -49,21 +50,26 @@ def effects_text(rows: Iterable[Mapping[str, Any]]) -> str:
     return rendered(table)
 
 
-def found_text(
-    rows: Sequence[Mapping[str, Any]],
-    contrasts: Sequence[Mapping[str, Any]],
-    study: str,
-    *,
-    asked: bool,
-) -> str:
+def found_text(found: Found, study: str, *, asked: bool) -> str:
     """Effects, and what was asked of them: groups and contrasts with their joint bands."""
+    rows, contrasts = found.rows, found.contrasts
     if not rows and not contrasts:
         return f"{study}: nothing is recorded yet\n"
     grouped = asked and all(row["group_by"] for row in rows)
     shown = _family_text(rows, wording.name) if grouped and rows else ""
     if not asked:
         shown = effects_text(rows)
+    shown += _outside_text(found.outside)
     return shown + (_family_text(contrasts, _contrast_name) if contrasts else "")
+
+
+def _outside_text(outside: Iterable[Mapping[str, Any]]) -> str:
+    lines = dict.fromkeys(
+        f"{each['window']}: {each['outside']:,} of {each['n']:,} units have no value of"
+        f" {each['group_by']!r} and are in no group\n"
+        for each in outside
+    )
+    return "".join(lines)
 
 
 def _contrast_name(row: Mapping[str, Any]) -> str:

@@ -58,7 +58,7 @@ def effects(
         found = known.ask(load_profile(profile), loaded, known.Question(span, **given))
         name = loaded.study.study
         asked = bool(given["by"] or given["contrast"])
-        text = found_text(found.rows, found.contrasts, name, asked=asked)
+        text = found_text(found, name, asked=asked)
         return Answer(known.as_object(name, found), text)
 
     answer("causeway.effects/1", as_json, body)

@@ -57,7 +57,7 @@ def answer(file: Path, home: Path, adjust: str, contrasts: tuple[str, ...]) -> t
     found = effects.ask(prebuilt.place(home), loaded, question)
     assert len(found.rows) == 1000
     assert len(found.contrasts) == len(contrasts)
-    found_text(found.rows, found.contrasts, "orders", asked=True)
+    found_text(found, "orders", asked=True)
     return time.perf_counter() - wall, time.process_time() - cpu
 
 

@@ -62,6 +62,7 @@ _FEATURES = {
     "city": pa.string(),
     "kind": pa.string(),
     "depot": pa.string(),
+    "gift": pa.string(),
 }
 CITIES, KINDS = ("Lima", "Oslo", "Rome"), ("new", "old")
 
@@ -92,6 +93,7 @@ def orders(month: str, *, units: int = UNITS, shift: float = 0.0, shops: int = 3
             "city": [CITIES[each % 7 % 3] for each in range(units)],
             "kind": [KINDS[each % 11 % 2] for each in range(units)],
             "depot": [f"d{each % 1000:03d}" for each in range(units)],
+            "gift": [None if each % 5 == 0 else KINDS[each % 2] for each in range(units)],
         }
     )
 

@@ -17,9 +17,11 @@ from tests.jobs import prebuilt
 from tests.pipelines.command import Causeway
 
 STUDY = (
-    prebuilt.STUDY.replace("age, coupon, spend", "age, city, kind, shop AS store, coupon, spend")
+    prebuilt.STUDY.replace(
+        "age, coupon, spend", "age, city, kind, gift, shop AS store, coupon, spend"
+    )
     .replace("covariates: [age]", "covariates: [age, kind]")
-    .replace("estimand: ate}", "estimand: ate, by: [city]}")
+    .replace("estimand: ate}", "estimand: ate, by: [city, gift]}")
 )
 PLR, ATE = "plr.slope.coupon.spend", "irm.ate.coupon.spend"
 
@@ -84,6 +86,19 @@ def test_other_columns_come_from_unit_scores(here: Causeway, study: str, home: P
         assert row["p_adjusted"] >= row["p_value"]
         assert row["naive"] is None
         assert row["status"] == "ok"
+
+
+def test_units_without_a_value_are_counted(here: Causeway, study: str) -> None:
+    arguments = ("effects", study, "--window", "2024-01", "--by", "gift")
+    found = here(*arguments, "--json").object
+    assert {each["group_value"] for each in found["effects"]} == set(prebuilt.KINDS)
+    units = prebuilt.UNITS - 1  # one lies in the next month
+    (outside,) = found["outside"]
+    assert outside["effect_id"] == ATE
+    assert (outside["outside"], outside["n"]) == (len(range(0, units, 5)), units)
+    line = f"2024-01: {outside['outside']:,} of {units:,} units have no value of 'gift'"
+    assert here(*arguments).out.count(line) == 1
+    assert "outside" not in here(*arguments[:-1], "kind", "--json").object
 
 
 def test_a_declared_grouping_can_be_had_of_other_effects(here: Causeway, study: str) -> None:
