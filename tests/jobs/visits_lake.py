@@ -55,6 +55,17 @@ effects: [{method: plr}]
 """
 
 
+HISTORY = """history:
+  earlier:
+    from: visits
+    by: patient
+    lookback: 7 days
+    columns: {visits_7d: count(*), pain_7d: avg(pain), cost_7d: sum(cost), worst_7d: max(pain)}
+"""
+PLAIN = ((HISTORY, ""), ("[clinic, cost, visits_7d, pain_7d, cost_7d, worst_7d]", "[clinic, cost]"))
+FIRST = datetime(2024, 3, 2, 6, tzinfo=UTC)
+
+
 def visit(number: int, at: datetime, **changes: Any) -> dict[str, Any]:
     """A visit; values are no round numbers, since sums of those agree by accident."""
     row = {
@@ -110,9 +121,19 @@ def changed(*changes: tuple[str, str]) -> LoadedStudy:
     return study(text)
 
 
+def plain(*changes: tuple[str, str]) -> LoadedStudy:
+    """The study without history, with further changes."""
+    return changed(*PLAIN, *changes)
+
+
 def resolved(
     profile: Profile, loaded: LoadedStudy | None = None, window: str | None = "2024-03"
 ) -> Resolved:
     """The study resolved for a window."""
     loaded = loaded or study()
     return resolve(loaded, parse_span(window, loaded.study.window), profile)
+
+
+def nothing_written(profile: Profile) -> bool:
+    """Neither rows nor a record."""
+    return not Path(profile.features_root).exists() and not Path(profile.record_root).exists()
