@@ -35,6 +35,8 @@ NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 """Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
 GRAM_NUMERICS = 1
 """The same of studies on the Gram engine."""
+WEIGHTED_NUMERICS = 1
+"""The same of weighted studies on learners of rows."""
 OWN_LAYOUT = "own"
 """Of a study on the Gram engine: knots and centres come from the very rows."""
 
@@ -158,9 +160,13 @@ def crossfit_inputs(
     layout: str = OWN_LAYOUT,
 ) -> dict[str, Any]:
     """What enters `crossfit_key`, by name."""
-    gram = {} if gram_learner(study) is None else {"gram": [GRAM_NUMERICS, layout]}
     effects = sorted((_effect(spec) for spec in effect_specs(study)), key=_effect_order)
-    shared = _corrections(study, calibrations or {}) | gram | _conditional(study)
+    engine: dict[str, Any] = {}
+    if gram_learner(study) is not None:
+        engine = {"gram": [GRAM_NUMERICS, layout]}
+    elif study.units.weight:
+        engine = {"weighted": WEIGHTED_NUMERICS}
+    shared = _corrections(study, calibrations or {}) | engine | _conditional(study)
     return shared | {
         "features": features_digest,
         "effects": [effect | {"by": sorted(effect["by"])} for effect in effects],

@@ -12,7 +12,7 @@ from estimators.crossfit import Plan, plan
 from estimators.effects import CateSpec
 from estimators.meta import CateData, Final, cate
 from estimators.nuisances import Target, passes
-from estimators.units import Units
+from estimators.units import Units, fitting_weight
 
 Doubles = NDArray[np.float64]
 
@@ -105,7 +105,7 @@ def conditional(
             replace(units.design, values=units.design.values[rows]),
             units.outcomes[spec.interactive.column][rows],
             units.treatments[spec.interactive.treatment][rows],
-            units.weight[rows],
+            fitting_weight(units.weight)[rows],
             units.fold[rows, rep],
             clip=spec.interactive.clip,
             **nuisance,

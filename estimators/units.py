@@ -93,8 +93,9 @@ class Units:
 
     def for_fitting(self) -> Units:
         """The same units without what only sums need: what travels to the workers."""
-        nothing = np.empty(0, dtype=np.int64)
-        return replace(self, cell=nothing, cells=(), cluster=None, groups={}, propensities={})
+        nothing, weight = np.empty(0, dtype=np.int64), fitting_weight(self.weight)
+        bare = replace(self, cell=nothing, cells=(), cluster=None, groups={}, propensities={})
+        return bare if weight is self.weight else replace(bare, weight=weight)
 
     def column(self, name: str) -> Doubles:
         """A treatment or an outcome by name."""
@@ -114,6 +115,16 @@ class Units:
     def rows(self, mask: str) -> NDArray[np.bool_]:
         """Rows of a mask: those where the outcome `mask` is observed; all for the empty mask."""
         return ~np.isnan(self.outcomes[mask]) if mask else np.ones(self.n, dtype=np.bool_)
+
+
+def fitting_weight(weight: Doubles) -> Doubles:
+    """Weights as learners take them, ``(n,)``: divided by their mean where that is below one.
+
+    A penalty and the least weight of a leaf count rows, so that weights which add up to one would
+    leave a learner nothing to find. Weights above count copies of rows, and stay as they are.
+    """
+    mean = float(weight.mean())
+    return weight if mean >= 1.0 else np.asarray(weight / mean, dtype=np.float64)
 
 
 def groupings(effects: tuple[EffectSpec, ...]) -> tuple[tuple[str, ...], ...]:

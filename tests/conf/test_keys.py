@@ -117,6 +117,14 @@ def test_window_pins_rows_and_device(small):
     assert _changed(keys_now, _keys(small, device="cuda")) == {"crossfit", "run"}
 
 
+def test_weights_have_numerics_of_their_own(small, edit, monkeypatch):
+    weighted = edit(("  id: visit_id\n", "  id: visit_id\n  weight: size\n"))
+    before = _keys(weighted), _keys(small)
+    monkeypatch.setattr(keys, "WEIGHTED_NUMERICS", keys.WEIGHTED_NUMERICS + 1)
+    assert _changed(before[0], _keys(weighted)) == {"crossfit", "run"}
+    assert _changed(before[1], _keys(small)) == set()
+
+
 def test_two_ways_to_write_one_window_are_one_key(small):
     assert _keys(small, window="2013") == _keys(small, window="2013-01..2013-12")
 

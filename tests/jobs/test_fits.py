@@ -218,3 +218,27 @@ def test_what_ray_says_of_its_workers_is_an_error_of_ours() -> None:
             raise raised
         assert caught.value.code == code
         assert caught.value.remedy
+
+
+@pytest.mark.parametrize("spec", [LINEAR, BOOSTED], ids=["linear", "xgboost"])
+def test_weights_that_add_up_to_one_fit_as_those_of_mean_one(
+    tmp_path: Path, spec: dict[str, Any]
+) -> None:
+    """A penalty counts rows: with weights of 1/n a learner found nothing, and nothing told so."""
+    units, at = sample(), profile(tmp_path, inline=True)
+    weight = np.random.default_rng(3).choice([0.5, 1.0, 1.5], units.n)
+    weight *= units.n / weight.sum()
+    expected, found = (
+        run(replace(units, weight=each), spec, at) for each in (weight, weight / units.n)
+    )
+    for one, other in zip(expected, found, strict=True):
+        for name, values in one.items():
+            close = {"rtol": 1e-5, "atol": 1e-6}
+            np.testing.assert_allclose(np.frombuffer(other[name]), np.frombuffer(values), **close)
+
+
+def test_weights_of_copies_stay_what_they_are() -> None:
+    """A row of weight 3 is three rows to a learner, penalty and all."""
+    units = sample()
+    weight = 1.0 + np.arange(units.n) % 3
+    assert replace(units, weight=weight).for_fitting().weight is weight
