@@ -42,6 +42,8 @@ OWN_LAYOUT = "own"
 
 _FEATURES_LIBRARIES = ("pyspark",)
 _CROSSFIT_LIBRARIES = ("numpy", "scipy", "scikit-learn", "xgboost")
+_DEVICE_LIBRARIES = ("jax", "jaxlib")
+"""Of the Gram engine on a GPU: jaxlib compiles its kernels."""
 _NUMERIC_LIBRARIES = (*_FEATURES_LIBRARIES, *_CROSSFIT_LIBRARIES)
 _LABEL_LIBRARIES = ("numpy", "xgboost", "pyspark", "scikit-learn")
 _PLATFORM_LIBRARIES = ("numpy", "xgboost", "scikit-learn")
@@ -162,8 +164,10 @@ def crossfit_inputs(
     """What enters `crossfit_key`, by name."""
     effects = sorted((_effect(spec) for spec in effect_specs(study)), key=_effect_order)
     engine: dict[str, Any] = {}
+    libraries: tuple[str, ...] = _CROSSFIT_LIBRARIES
     if gram_learner(study) is not None:
         engine = {"gram": [GRAM_NUMERICS, layout]}
+        libraries += _DEVICE_LIBRARIES if device != "cpu" else ()
     elif study.units.weight:
         engine = {"weighted": WEIGHTED_NUMERICS}
     shared = _corrections(study, calibrations or {}) | engine | _conditional(study)
@@ -174,7 +178,7 @@ def crossfit_inputs(
         "folds": study.folds.model_dump(),  # the salt seeds the learners too
         "device": device,
         "numerics": NUMERICS["crossfit"],
-        "libraries": _versions(_CROSSFIT_LIBRARIES) | named_libraries(study),
+        "libraries": _versions(libraries) | named_libraries(study),
     }
 
 

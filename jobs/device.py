@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conf.plan import cate_specs, effect_specs
+from conf.plan import cate_specs, effect_specs, gram_learner
 from conf.profile import Profile
 from conf.study import Study
 from estimators.errors import PlatformError
@@ -18,17 +18,22 @@ def check_device(study: Study, profile: Profile) -> None:
     Raises
     ------
     PlatformError
-        ``device``: a learner does not run there; ``no_gpu``: there is no such device.
+        ``device``: a learner does not run there; ``no_gpu``: there is no such device; ``no_jax``:
+        the Gram engine's package for it is not installed.
     """
     if profile.device == "cpu":
         return
     from estimators.learners import check_runs_on
-    from estimators.learners.boosted import require_cuda
 
     for name in _learners(study):
         check_runs_on(name, profile.device)
-    if profile.ray.address == "local":
-        require_cuda()
+    if profile.ray.address != "local":
+        return
+    if gram_learner(study) is None:
+        from estimators.learners.boosted import require_cuda
+    else:
+        from jobs.gram.products import require_cuda
+    require_cuda()
 
 
 def check_gpus(profile: Profile) -> None:

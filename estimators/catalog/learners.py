@@ -88,6 +88,7 @@ LEARNERS: dict[str, Learner] = {
             "pin": Parameter(int, 1, 1, None),
         },
         missing=True,
+        devices=("cpu", "cuda"),
         sums=True,
     ),
     "constant": Learner(

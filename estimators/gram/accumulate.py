@@ -11,14 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators.errors import ContractError, Where
-from estimators.gram.blas import Doubles, add_product, one_thread, pack, packed_size, unpack
+from estimators.gram.blas import Doubles, one_thread, pack, packed_size, unpack
 from estimators.gram.columns import Coded, Rows
 from estimators.gram.evaluate import Evaluator
 from estimators.gram.layout import Layout
 from estimators.gram.partials import Leaf, Partial, Sums
+from estimators.gram.products import HOST, Products
 
 
-def accumulate(layout: Layout, rows: Rows, *, slice_: int = 0) -> list[Partial]:
+def accumulate(
+    layout: Layout, rows: Rows, *, slice_: int = 0, products: Products = HOST
+) -> list[Partial]:
     """Sum rows into the partial Grams of their leaves.
 
     A leaf's rows must all come in one call, in any order: they are sorted by unit and cut into
@@ -30,6 +33,8 @@ def accumulate(layout: Layout, rows: Rows, *, slice_: int = 0) -> list[Partial]:
         All rows of one or more buckets of the slice.
     slice_
         The slice that they belong to.
+    products
+        Where products are made.
 
     Returns
     -------
@@ -49,7 +54,7 @@ def accumulate(layout: Layout, rows: Rows, *, slice_: int = 0) -> list[Partial]:
         ordered = in_leaves(layout, rows)
         work.open(ordered)
         return [
-            Partial(Leaf(fold, slice_, bucket), _sums(work, leaf))
+            Partial(Leaf(fold, slice_, bucket), _sums(work, leaf, products))
             for fold, bucket, leaf in leaves(layout, ordered)
         ]
 
@@ -78,7 +83,6 @@ class Blocks:
         self.p, self.r, self.q = layout.p, layout.with_treatments, layout.q
         self.evaluator = Evaluator(layout.basis, layout.block)
         self.buffer = np.empty(self.q * layout.block)
-        self.scratch = np.empty((self.q, self.q))
 
     def open(self, rows: Rows) -> None:
         """Take the rows whose leaves follow."""
@@ -113,23 +117,24 @@ def _arrays(rows: Rows) -> dict[str, NDArray[Any]]:
     return {name: x for name, x in rows.covariates.items() if not isinstance(x, Coded)}
 
 
-def _sums(work: Blocks, leaf: slice) -> Sums:
+def _sums(work: Blocks, leaf: slice, products: Products) -> Sums:
     layout, r = work.layout, work.r
-    total = np.zeros((work.q, work.q))
-    missing = np.zeros((len(layout.own_rows), packed_size(r)))
+    whole = products.totals(work.q)
+    gaps = products.totals(r, len(layout.own_rows))
     n_missing = np.zeros(len(layout.own_rows), dtype=np.int64)
     strays = np.zeros(len(work.evaluator.names), dtype=np.int64)
     for part, block in work.of(leaf):
         weigh(part, block)
-        add_product(total, block, work.scratch)
+        whole.add(block)
         strays += work.evaluator.strays(_arrays(part))
         for j, name in enumerate(layout.own_rows):
             absent = np.flatnonzero(np.isnan(part.outcomes[name]))
             if len(absent):
-                gaps = np.ascontiguousarray(block[:r, absent])
-                missing[j] += pack(gaps @ gaps.T)
+                gaps.add(np.ascontiguousarray(block[:r, absent]), j)
                 n_missing[j] += len(absent)
+    (total,) = whole.result()
     _finite(layout, total)
+    missing = np.array([pack(each) for each in gaps.result()]).reshape(-1, packed_size(r))
     return Sums(leaf.stop - leaf.start, pack(total), missing, n_missing, strays)
 
 

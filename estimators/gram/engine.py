@@ -20,6 +20,7 @@ from estimators.gram.inference import Effects, covariance, solve
 from estimators.gram.layout import WHOLE, Layout
 from estimators.gram.moments import Fitted, fit_folds
 from estimators.gram.partials import Partial, Sums, Tree, nothing
+from estimators.gram.products import HOST, Products
 from estimators.gram.ridge import PENALTIES
 from estimators.gram.scores import ScoreSums, second_pass
 
@@ -55,7 +56,12 @@ def split(layout: Layout, rows: Rows) -> tuple[Sequence[int], Callable[[int], Ro
 
 
 def first_pass(
-    layout: Layout, buckets: Sequence[int], read: Callable[[int], Rows], apply: Apply = map
+    layout: Layout,
+    buckets: Sequence[int],
+    read: Callable[[int], Rows],
+    apply: Apply = map,
+    *,
+    products: Products = HOST,
 ) -> list[Sums]:
     """Each fold's sums; partials are added as they come and not kept.
 
@@ -66,7 +72,7 @@ def first_pass(
     """
 
     def work(bucket: int) -> list[Partial]:
-        return accumulate(layout, read(bucket))
+        return accumulate(layout, read(bucket), products=products)
 
     trees: list[Tree[Sums]] = [Tree() for _ in range(layout.folds)]
     for partials in apply(work, buckets):
@@ -83,11 +89,12 @@ def scores_of(
     apply: Apply = map,
     *,
     clustered: bool = False,
+    products: Products = HOST,
 ) -> ScoreSums:
     """The second pass over all buckets."""
 
     def work(bucket: int) -> list[tuple[int, int, ScoreSums]]:
-        return second_pass(layout, read(bucket), fitted, clustered=clustered)
+        return second_pass(layout, read(bucket), fitted, clustered=clustered, products=products)
 
     trees: list[Tree[ScoreSums]] = [Tree() for _ in range(layout.folds)]
     for parts in apply(work, buckets):
@@ -113,6 +120,7 @@ def estimate(
     penalties: Sequence[float] = PENALTIES,
     joint: bool = True,
     clustered: bool = False,
+    products: Products = HOST,
 ) -> Estimates:
     """Estimate every treatment's effect on every outcome.
 
@@ -122,9 +130,12 @@ def estimate(
         Ascending; ``read(bucket)`` gives all its rows, each time anew.
     apply
         ``map``, or a pool's.
+    products
+        Where products are made.
     """
-    fitted = fit_folds(layout, first_pass(layout, buckets, read, apply), penalties)
+    folds = first_pass(layout, buckets, read, apply, products=products)
+    fitted = fit_folds(layout, folds, penalties)
     effects = solve(fitted.shape, fitted.scores.sum(axis=0), fitted.variation, joint=joint)
-    sums = scores_of(layout, buckets, read, fitted, apply, clustered=clustered)
+    sums = scores_of(layout, buckets, read, fitted, apply, clustered=clustered, products=products)
     by_cluster = covariance(effects, sums.cluster, sums.clusters) if clustered else None
     return Estimates(effects, fitted, sums, covariance(effects, sums.unit), by_cluster)

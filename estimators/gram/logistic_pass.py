@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from estimators.errors import ContractError, Where
 from estimators.gram.accumulate import Blocks, check, in_leaves, leaves, weigh
-from estimators.gram.blas import Doubles, add_product, one_thread, pack, packed_size
+from estimators.gram.blas import Doubles, one_thread, pack, packed_size
 from estimators.gram.columns import Rows
 from estimators.gram.layout import Layout
 from estimators.gram.predict import probability
+from estimators.gram.products import HOST, Products
 
 KEEP, SHARED, OWN = 0, 1, 2
 
@@ -93,7 +94,7 @@ class Logistic:
 
 
 def logistic_pass(
-    layout: Layout, rows: Rows, state: Logistic
+    layout: Layout, rows: Rows, state: Logistic, products: Products = HOST
 ) -> list[tuple[int, int, LogisticSums]]:
     """One worker's share of a pass: fold, bucket and sums of each leaf among the rows.
 
@@ -117,12 +118,14 @@ def logistic_pass(
         ordered = in_leaves(layout, rows)
         blocks.open(ordered)
         return [
-            (fold, bucket, _sums(blocks, leaf, fold, state))
+            (fold, bucket, _sums(blocks, leaf, fold, state, products))
             for fold, bucket, leaf in leaves(layout, ordered)
         ]
 
 
-def _sums(blocks: Blocks, leaf: slice, fold: int, state: Logistic) -> LogisticSums:
+def _sums(
+    blocks: Blocks, leaf: slice, fold: int, state: Logistic, products: Products
+) -> LogisticSums:
     k, j, p = state.coefficients.shape
     gradient, loss = np.zeros((k, j, p)), np.zeros((k, j))
     others = [each for each in range(k) if each != fold]
@@ -130,8 +133,8 @@ def _sums(blocks: Blocks, leaf: slice, fold: int, state: Logistic) -> LogisticSu
     pooled = state.coefficients.mean(axis=0)
     shared, own = state.asking(SHARED), state.asking(OWN)
     grams = _Weighted(blocks)
-    of_shared = np.zeros((len(shared), p, p))
-    of_own = np.zeros((k, len(own), p, p))
+    of_shared = products.totals(p, len(shared))
+    of_own = products.totals(p, k * len(own))
     for part, block in blocks.of(leaf):
         regressors = block[:p]
         y = np.stack([part.treatments[name] for name in state.treatments])
@@ -142,31 +145,28 @@ def _sums(blocks: Blocks, leaf: slice, fold: int, state: Logistic) -> LogisticSu
         error = (chance - y) * part.weight
         gradient[others] += (error.reshape(-1, part.n) @ regressors.T).reshape(k - 1, j, p)
         if shared:
-            for total, share in zip(
-                of_shared, probability(pooled[shared] @ regressors), strict=True
-            ):
-                grams.add(total, part, regressors, share)
+            for i, share in enumerate(probability(pooled[shared] @ regressors)):
+                of_shared.add(grams.weighted(part, regressors, share), i)
         for at, model in enumerate(others if own else []):
-            for total, i in zip(of_own[model], own, strict=True):
-                grams.add(total, part, regressors, chance[at, i])
-    return LogisticSums(gradient, loss, _packed(of_shared), _packed(of_own))
+            for place, i in enumerate(own, model * len(own)):
+                of_own.add(grams.weighted(part, regressors, chance[at, i]), place)
+    own_grams = _packed(of_own.result()).reshape(k, len(own), packed_size(p))
+    return LogisticSums(gradient, loss, _packed(of_shared.result()), own_grams)
 
 
 class _Weighted:
-    """Buffers for Grams weighted by chance (1 - chance)."""
+    """A buffer for regressors weighted by the root of chance (1 - chance)."""
 
     def __init__(self, blocks: Blocks) -> None:
         self.buffer = np.empty(blocks.p * blocks.layout.block)
-        self.scratch = np.empty((blocks.p, blocks.p))
 
-    def add(self, total: Doubles, rows: Rows, regressors: Doubles, chance: Doubles) -> None:
+    def weighted(self, rows: Rows, regressors: Doubles, chance: Doubles) -> Doubles:
         scaled = self.buffer[: regressors.size].reshape(regressors.shape)
         np.multiply(regressors, np.sqrt(chance * (1.0 - chance)), out=scaled)
         weigh(rows, scaled)
-        add_product(total, scaled, self.scratch)
+        return scaled
 
 
 def _packed(grams: Doubles) -> Doubles:
-    p = grams.shape[-1]
-    rows = [pack(each) for each in grams.reshape(-1, p, p)]
-    return np.array(rows).reshape(*grams.shape[:-2], packed_size(p))
+    """``(count, packed)`` of ``(count, p, p)``."""
+    return np.array([pack(each) for each in grams]).reshape(-1, packed_size(grams.shape[-1]))

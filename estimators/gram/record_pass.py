@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from estimators.gram.accumulate import check, in_leaves, leaves
-from estimators.gram.blas import Doubles, add_product, one_thread, pack
+from estimators.gram.blas import Doubles, one_thread, pack
 from estimators.gram.columns import Rows
 from estimators.gram.keyed import Key, Keyed
 from estimators.gram.layout import Layout
 from estimators.gram.moments import Fitted
 from estimators.gram.pairs import PairColumns, PairShape
+from estimators.gram.products import HOST, Products
 from estimators.gram.scores import Scorer
 
 Codes = NDArray[np.int64]
@@ -48,7 +49,7 @@ class Recording:
 
 
 def record_pass(
-    layout: Layout, rows: Rows, fitted: Fitted, what: Recording
+    layout: Layout, rows: Rows, fitted: Fitted, what: Recording, products: Products = HOST
 ) -> list[tuple[int, int, Keyed]]:
     """Sums of the record by leaf: fold, bucket and `Keyed`, in the order of the leaves.
 
@@ -61,9 +62,11 @@ def record_pass(
     rows
         All rows of one or more buckets, of *all* slices where clusters are summed; ``cell`` and
         the groupings among their marks.
+    products
+        Where products of whole blocks are made; those of a group's few rows are made here.
     """
     check(layout, rows)
-    work = _Recorder(layout, fitted, what)
+    work = _Recorder(layout, fitted, what, products)
     with one_thread():
         ordered = in_leaves(layout, rows, by_place=True)
         work.blocks.open(ordered)
@@ -76,8 +79,8 @@ def record_pass(
 class _Recorder(Scorer):
     """A scorer whose blocks also feed the record's sums."""
 
-    def __init__(self, layout: Layout, fitted: Fitted, what: Recording) -> None:
-        super().__init__(layout, fitted)
+    def __init__(self, layout: Layout, fitted: Fitted, what: Recording, products: Products) -> None:
+        super().__init__(layout, fitted, products)
         self.what = what
         self.pairs = PairColumns(what.pairs) if what.pairs else None
         self.fold = 0
@@ -143,7 +146,8 @@ class _Slot:
         self.cells, self.cell = _index(group, marks[CELL])
         width = self.size + 2 * len(work.shape.systems)
         self.by_cell = np.zeros((self.cells.shape[1], width))
-        self.unit = np.zeros((len(self.groups[0]), self.size, self.size))
+        products = HOST if name else work.products
+        self.unit = products.totals(self.size, len(self.groups[0]))
         self.by_cluster = np.zeros((0, width))
         if work.what.clustered:
             self.clusters, self.cluster = _index(group, ordered.place[leaf].view(np.int64))
@@ -160,7 +164,7 @@ class _Slot:
             _add_by(out[:, self.size :], index, counts)
         for code, chosen in _runs(self.group[rows]):
             mine = scores if chosen is None else np.ascontiguousarray(scores[:, chosen])
-            add_product(self.unit[code], mine, self.work.scratch)
+            self.unit.add(mine, code)
             if sides is not None:
                 left, right = sides if chosen is None else (each[:, chosen] for each in sides)
                 self.pair[code] += left @ right.T
@@ -174,8 +178,9 @@ class _Slot:
         """The finished sums by key."""
         for (group, cell), sums in zip(self.cells.T.tolist(), self.by_cell, strict=True):
             yield (CELL, self.name, group, cell), sums.copy()
+        units = self.unit.result()
         for code, group in enumerate(self.groups[0].tolist()):
-            yield ("unit", self.name, group, 0), pack(self.unit[code])
+            yield ("unit", self.name, group, 0), pack(units[code])
             if self.work.pairs:
                 yield ("pairs", self.name, group, 0), self.pair[code].copy()
             if self.work.what.clustered:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from estimators.gram.accumulate import Blocks, check, in_leaves, leaves
-from estimators.gram.blas import Doubles, add_product, one_thread, pack
+from estimators.gram.blas import Doubles, one_thread, pack
 from estimators.gram.columns import Rows
 from estimators.gram.layout import WHOLE, Layout
 from estimators.gram.moments import Fitted
 from estimators.gram.partials import merge
+from estimators.gram.products import HOST, Products
 from estimators.gram.shape import ScoreShape
 
 
@@ -54,7 +55,12 @@ class ScoreSums:
 
 
 def second_pass(
-    layout: Layout, rows: Rows, fitted: Fitted, *, clustered: bool = False
+    layout: Layout,
+    rows: Rows,
+    fitted: Fitted,
+    *,
+    clustered: bool = False,
+    products: Products = HOST,
 ) -> list[tuple[int, int, ScoreSums]]:
     """Second moments by leaf: fold, bucket and sums, in order; `merge_scores` adds them.
 
@@ -67,9 +73,11 @@ def second_pass(
         whole.
     clustered
         Also sum the scores by cluster (`Rows.place`).
+    products
+        Where products are made.
     """
     check(layout, rows)
-    work = Scorer(layout, fitted)
+    work = Scorer(layout, fitted, products)
     with one_thread():
         ordered = in_leaves(layout, rows, by_place=clustered)
         work.blocks.open(ordered)
@@ -88,24 +96,25 @@ def merge_scores(parts: Iterable[tuple[int, int, ScoreSums]]) -> ScoreSums | Non
 class Scorer:
     """Buffers for one worker's score vectors. Not to be shared by threads."""
 
-    def __init__(self, layout: Layout, fitted: Fitted) -> None:
+    def __init__(self, layout: Layout, fitted: Fitted, products: Products) -> None:
         self.layout = layout
+        self.products = products
         self.shape: ScoreShape = fitted.shape
         self.fitted = fitted
         self.blocks = Blocks(layout)
         self.buffer = np.empty(self.shape.size * layout.block)
-        self.scratch = np.empty((self.shape.size, self.shape.size))
 
     def sums(self, leaf: slice, fold: int, *, clustered: bool) -> ScoreSums:
         """Sums of a leaf's scores, and of their products."""
         size = self.shape.size
-        total, unit = np.zeros(size), np.zeros((size, size))
+        total, units = np.zeros(size), self.products.totals(size)
         by_cluster = _Clusters(size)
         for part, scores in self.vectors(leaf, fold):
             total += scores.sum(axis=1)
-            add_product(unit, scores, self.scratch)
+            units.add(scores)
             if clustered:
                 by_cluster.add(part, scores)
+        (unit,) = units.result()
         cluster = pack(by_cluster.close()) if clustered else np.zeros(0)
         return ScoreSums(leaf.stop - leaf.start, total, pack(unit), by_cluster.count, cluster)
 

@@ -8,8 +8,8 @@ import numpy as np
 import xgboost as xgb
 
 from estimators.catalog import Kind
+from estimators.cuda import cuda_devices, no_gpu
 from estimators.effects import Spec
-from estimators.errors import PlatformError
 from estimators.learners.batches import Batches, batch, spans
 from estimators.learners.design import Design, Doubles, Index
 
@@ -133,23 +133,5 @@ def _mean(y: Doubles, weight: Doubles | None) -> float:
 
 def require_cuda() -> None:
     """Raise where XGBoost would fall back to the CPU with only a warning."""
-    if not xgb.build_info().get("USE_CUDA") or not _cuda_devices():
-        raise PlatformError(
-            "device: cuda was asked for and no CUDA device is there",
-            code="no_gpu",
-            remedy="run on a machine with a GPU and its driver, or set device: cpu",
-        )
-
-
-def _cuda_devices() -> int:
-    """Count the devices that the NVIDIA driver shows, without a CUDA toolkit."""
-    import ctypes
-
-    try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count)):
-        return 0
-    return count.value
+    if not xgb.build_info().get("USE_CUDA") or not cuda_devices():
+        raise no_gpu()

@@ -12,11 +12,9 @@ import pyarrow as pa
 from conf.keys import crossfit_key
 from conf.plan import effect_specs, gram_learner
 from conf.profile import Profile
-from estimators.catalog import LEARNERS
 from estimators.crossfit import Sums
 from estimators.dependence import correlation_of, dependent
 from estimators.effects import EffectSpec, Spec, blocks
-from estimators.errors import PlatformError
 from estimators.gram import record
 from estimators.gram.by_row import Arm
 from estimators.gram.inference import LEAST_VARIATION
@@ -35,6 +33,7 @@ from jobs.gram.frame import Frame
 from jobs.gram.interactive import Interactive
 from jobs.gram.layouts import Pinned
 from jobs.gram.passes import FirstPass, first_pass, second_pass
+from jobs.gram.products import Opener
 from jobs.gram.reading import frame_of
 from jobs.gram.spill import Spilled, bucketed, room_for_rows, spill
 from jobs.gram.workers import Workers, workers
@@ -71,6 +70,7 @@ def compute(
     progress: Progress,
     *,
     reuse: bool = True,
+    products: Opener | None = None,
 ) -> Computed:
     """Cross-fit all effects of a study on the Gram engine.
 
@@ -78,25 +78,26 @@ def compute(
     ----------
     reuse
         Take unchanged blocks from the table of partial Grams, and commit new ones and the layout.
+    products
+        Where products are made; left out, on the profile's device.
 
     Raises
     ------
     PlatformError
-        The engine does not run on the profile's device, or the disk has no room for the rows.
+        The profile's device is not there, or the disk has no room for the rows.
     ContractError
         A value that the engine refuses.
     """
     spec = gram_learner(resolved.loaded.study)
-    if spec is None or profile.device not in LEARNERS[spec["learner"]].devices:
-        raise PlatformError(
-            f"the Gram engine does not run on {profile.device!r}",
-            code="device",
-            remedy="choose device: cpu in the profile, or another learner",
-        )
+    if spec is None:
+        raise ValueError(f"{resolved.loaded.study.study} is not on the Gram engine")
     frame = frame_of(resolved.loaded.study, features, profile)
     work = _Work(resolved, features, profile, progress, frame, spec, reuse)
     rows = features.rows * frame.reps
-    with room_for_rows(profile, frame, features.rows) as folder, workers(profile, rows) as crew:
+    with (
+        room_for_rows(profile, frame, features.rows) as folder,
+        workers(profile, rows, products) as crew,
+    ):
         pinned, spilled = _spilled(work, folder)
         give_back()
         return _computed(work, pinned, spilled, crew)

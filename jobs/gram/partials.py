@@ -29,9 +29,14 @@ NAME = "gram_partials"
 _ARRAYS = ("gram", "missing", "n_missing", "strays")
 
 
-def name_of(layout: Layout, arm: Arm | None) -> str:
-    """The table's `layout_digest`: of an arm's rows with the arm, ``<digest>/call=1``."""
-    return layout.digest if arm is None else f"{layout.digest}/{arm[0]}={arm[1]}"
+def name_of(layout: Layout, arm: Arm | None, device: str = "cpu") -> str:
+    """The table's `layout_digest`: of an arm's rows with the arm, ``<digest>/call=1``.
+
+    Sums made on another kind of device round differently: ``cuda:<digest>`` is never taken for
+    ``<digest>``.
+    """
+    name = layout.digest if device == "cpu" else f"{device}:{layout.digest}"
+    return name if arm is None else f"{name}/{arm[0]}={arm[1]}"
 
 
 def known(root: str, name: str, blocks: Sequence[Block]) -> set[Place]:

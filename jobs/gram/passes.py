@@ -54,10 +54,12 @@ def first_pass(
     """
     reps = file.frame.reps
     trees: list[list[Tree[Sums]]] = [[Tree() for _ in range(layout.folds)] for _ in range(reps)]
-    name = partials.name_of(layout, arm)
+    name = partials.name_of(layout, arm, crew.device)
     there = partials.known(root, name, blocks) if reuse else set()
     fresh = [each for each in blocks if each.place not in there]
-    sums = crew.each(tasks.sum_block, (layout, file, arm), fresh, _memory(layout, file, fresh))
+    shared = (layout, file, arm, crew.products)
+    memory = _memory(layout, file, fresh)
+    sums = crew.each(tasks.sum_block, shared, fresh, memory, on_device=True)
     done = 0
     for part in _together(layout, blocks, reps):
         found = partials.read(root, name, layout, [each for each in part if each.place in there])
@@ -98,7 +100,8 @@ def second_pass(
     work = _work(blocks, clustered=what.clustered)
     trees: list[Tree[Keyed]] = [Tree() for _ in range(layout.folds)]
     memory = max(_memory(layout, file, each, together=True) for each in work)
-    found = crew.each(tasks.record_blocks, (layout, file, fitted, rep, what), work, memory)
+    shared = (layout, file, fitted, rep, what, crew.products)
+    found = crew.each(tasks.record_blocks, shared, work, memory, on_device=True)
     for done, (task, leaves) in enumerate(zip(work, found, strict=True), 1):
         first = 0 if what.clustered else task[0].slice
         for fold, bucket, keyed in leaves:
@@ -121,8 +124,8 @@ def propensities(
     """Newton steps over all blocks until they are small; no pass of it can be used again."""
     memory = _memory(layout, file, blocks)
     while not state.done:
-        shared = (layout, file, state, rep, mask)
-        found = crew.each(tasks.step_propensities, shared, blocks, memory)
+        shared = (layout, file, state, rep, mask, crew.products)
+        found = crew.each(tasks.step_propensities, shared, blocks, memory, on_device=True)
         state = advance(state, (part for parts in found for part in parts))
         progress("crossfit", state.passes, PASSES, f"propensities, {PASSES} passes at most")
     return state

@@ -14,6 +14,7 @@ from estimators.gram.partials import Partial
 from estimators.gram.record_pass import Recording, record_pass
 from estimators.gram.row_pass import RowRecording, row_pass
 from jobs.gram.blocks import Block, Blocks, in_repetition
+from jobs.gram.products import Opener
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,34 +25,35 @@ class BlockSums:
     reps: tuple[tuple[Partial, ...], ...]
 
 
-def sum_block(shared: tuple[Layout, Blocks, Arm | None], block: Block) -> BlockSums:
+def sum_block(shared: tuple[Layout, Blocks, Arm | None, Opener], block: Block) -> BlockSums:
     """The partial Grams of a block (of an arm's rows in it), for every repetition."""
-    layout, file, arm = shared
+    layout, file, arm, opened = shared
+    products = opened()
     rows = in_arm(file.read(block), arm)
     reps = (
-        tuple(accumulate(layout, in_repetition(rows, rep), slice_=block.slice))
+        tuple(accumulate(layout, in_repetition(rows, rep), slice_=block.slice, products=products))
         for rep in range(file.frame.reps)
     )
     return BlockSums(block, tuple(reps))
 
 
 def record_blocks(
-    shared: tuple[Layout, Blocks, Fitted, int, Recording], blocks: tuple[Block, ...]
+    shared: tuple[Layout, Blocks, Fitted, int, Recording, Opener], blocks: tuple[Block, ...]
 ) -> list[tuple[int, int, Keyed]]:
     """Sums of the record of some blocks' rows in one repetition, by leaf."""
-    layout, file, fitted, rep, what = shared
-    return record_pass(layout, in_repetition(file.read(*blocks), rep), fitted, what)
+    layout, file, fitted, rep, what, opened = shared
+    return record_pass(layout, in_repetition(file.read(*blocks), rep), fitted, what, opened())
 
 
 def step_propensities(
-    shared: tuple[Layout, Blocks, Logistic, int, str], block: Block
+    shared: tuple[Layout, Blocks, Logistic, int, str, Opener], block: Block
 ) -> list[tuple[int, int, LogisticSums]]:
     """A block's share of a pass for propensities on the rows of a mask, by fold and position."""
-    layout, file, state, rep, mask = shared
+    layout, file, state, rep, mask, opened = shared
     rows = observed(in_repetition(file.read(block), rep), mask)
     return [
         (fold, block.slice << layout.depth | bucket, sums)
-        for fold, bucket, sums in logistic_pass(layout, rows, state)
+        for fold, bucket, sums in logistic_pass(layout, rows, state, opened())
     ]
 
 

@@ -73,3 +73,13 @@ def test_the_layout_enters_the_key_of_such_studies_alone():
     assert len(keys) == 3
     assert crossfit_key(gram, "rows", "cpu") in keys
     assert crossfit_key(other, "rows", "cpu", None, "a") == crossfit_key(other, "rows", "cpu")
+
+
+def test_the_package_of_the_device_enters_the_key_of_such_studies_alone():
+    gram, other = (parse_study(text, Path("shops.yaml")) for text in (GRAM, SMALL))
+    cpu, cuda, trees = (
+        set(crossfit_inputs(study, "rows", device)["libraries"])
+        for study, device in ((gram, "cpu"), (gram, "cuda"), (other, "cuda"))
+    )
+    assert cuda - cpu == {"jax", "jaxlib"}
+    assert trees == cpu

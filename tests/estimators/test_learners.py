@@ -14,10 +14,10 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 from estimators.blas import one_blas_thread
 from estimators.catalog import LEARNERS
+from estimators.cuda import cuda_devices
 from estimators.errors import PlatformError
 from estimators.learners import (
     Design,
-    boosted,
     open_fold,
     seed_of,
     shares_matrix,
@@ -346,7 +346,7 @@ def test_a_learner_that_does_not_run_on_a_device_says_so(name: str) -> None:
 
 def test_cuda_without_a_gpu_is_an_error() -> None:
     """No silent fall back: XGBoost itself would only warn, and train on the CPU."""
-    if boosted._cuda_devices():
+    if cuda_devices():
         pytest.skip("a CUDA device is there")
     design, train, test, weight, _ = data()
     with pytest.raises(PlatformError, match="no CUDA device is there") as caught:
@@ -356,7 +356,7 @@ def test_cuda_without_a_gpu_is_an_error() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(boosted._cuda_devices() == 0, reason="no CUDA device is there")
+@pytest.mark.skipif(cuda_devices() == 0, reason="no CUDA device is there")
 def test_cuda_agrees_with_the_cpu() -> None:
     design, train, test, weight, y = data(n=5_000)
     cpu, cuda = (

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from conf.profile import Profile, load_profile
+from estimators.cuda import cuda_devices
 from estimators.errors import CausewayError, PlatformError
-from estimators.learners import boosted
 from jobs import crossfit, estimate
 from jobs.estimate import read_effects
 from pipelines.backfill import backfill
@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[2]
 MONTH = prebuilt.MONTHS[0]
 TREES = prebuilt.STUDY.replace("linear", "xgboost")
 GRAM = prebuilt.STUDY.replace("linear", "gram").replace("  - {method: irm, estimand: ate}\n", "")
-WITHOUT = pytest.mark.skipif(boosted._cuda_devices() > 0, reason="a CUDA device is there")
+WITHOUT = pytest.mark.skipif(cuda_devices() > 0, reason="a CUDA device is there")
 
 
 def silent(stage: str, done: int, total: int, note: str = "") -> None:
@@ -48,7 +48,7 @@ def backfill_it(study: str, profile: str) -> CausewayError | None:
 @WITHOUT
 @pytest.mark.parametrize("command", [run_it, plan_it, backfill_it])
 @pytest.mark.parametrize(
-    ("text", "code"), [(TREES, "no_gpu"), (prebuilt.STUDY, "device"), (GRAM, "device")]
+    ("text", "code"), [(TREES, "no_gpu"), (prebuilt.STUDY, "device"), (GRAM, "no_gpu")]
 )
 def test_no_command_begins(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any, text: str, code: str
@@ -143,7 +143,7 @@ def effects(folder: Path, device: str, *, inline: bool) -> dict[str, dict[str, A
 
 
 @pytest.mark.gpu
-@pytest.mark.skipif(boosted._cuda_devices() == 0, reason="no CUDA device is there")
+@pytest.mark.skipif(cuda_devices() == 0, reason="no CUDA device is there")
 @pytest.mark.parametrize("inline", [True, False])
 def test_a_study_on_the_gpu_agrees_with_the_cpu(tmp_path: Path, inline: bool) -> None:
     """Tolerance, not bytes: bins and sums of gradients round differently there."""

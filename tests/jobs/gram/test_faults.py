@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 from estimators.errors import (
-    CausewayError,
     ContractError,
     NotEstimableError,
     PlatformError,
@@ -124,15 +123,6 @@ def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(PlatformError) as caught:
         run(tmp_path, same)
     assert caught.value.code == "disk_full"
-
-
-def test_another_device(tmp_path: Path) -> None:
-    profile = clinic.place(tmp_path)
-    file = clinic.write(tmp_path, clinic.visits([0], a_day=100), TEXT)
-    found, built = clinic.prebuild(file, profile)
-    with pytest.raises(CausewayError) as caught:
-        crossfit.run(found, built, clinic.place(tmp_path, device="cuda"))
-    assert caught.value.code == "device"
 
 
 def test_no_path_of_rows_takes_the_learner() -> None:
