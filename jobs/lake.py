@@ -23,6 +23,7 @@ from estimators.errors import (
     first_line,
 )
 from jobs.contracts import RECORD, SCHEMA_VERSION
+from jobs.merging import merge_small
 
 _ATTEMPTS = 60
 SCHEMA_PROPERTY = "causeway.schemaVersion"
@@ -182,9 +183,10 @@ def append_once(record_root: str, name: str, key: str, rows: pa.Table) -> bool:
             return False
         try:
             write_deltalake(table, data, mode="append", commit_properties=properties)
-            return True
         except CommitFailedError:
             continue
+        merge_small(path, table)
+        return True
     raise RetryableError(
         f"{_ATTEMPTS} other commits were faster",
         code="commit_contention",

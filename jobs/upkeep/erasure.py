@@ -27,6 +27,7 @@ from estimators.errors import PlatformError, UsageError, Where
 from jobs.contracts import ERASURES
 from jobs.failpoints import reach
 from jobs.lake import append_once, exists, read_record, record_path, scan
+from jobs.merging import alone
 from jobs.upkeep.row_filter import RowFilter, ids_in, parse_filter
 from jobs.upkeep.table_files import active, commits, local, on_disk, unsupported, versions_with
 
@@ -219,31 +220,32 @@ def _erase(
     *,
     rename: bool = False,
 ) -> Erased:
-    table = DeltaTable(path)
-    why = unsupported(table)
-    if why:
-        raise PlatformError(
-            f"its rows cannot be erased from here: {why}",
-            code="foreign_table",
-            where=Where(table=name),
-            remedy="DELETE and VACUUM it with the engine that wrote it",
-        )
-    holding = _files_with(path, rows)
-    now = active(table)
-    alive = sorted(set(holding) & now)
-    keys = _keys(path, alive, rows)
-    versions = tuple(versions_with(path, holding))
-    count = sum(holding[each] for each in alive)
-    if holding:
-        _record(profile, table, name, rows, order, keys=keys, versions=versions, count=count)
-    reach("erasure.after_record")
-    if alive:
-        _commit(table, rows, rename=rename)
-    reach("erasure.after_commit")
-    for each in holding:
-        Path(path, each).unlink(missing_ok=True)
-    reach("erasure.after_files")
-    _clean_log(path)
+    with alone(path):  # what is being merged holds rows that no version names yet
+        table = DeltaTable(path)
+        why = unsupported(table)
+        if why:
+            raise PlatformError(
+                f"its rows cannot be erased from here: {why}",
+                code="foreign_table",
+                where=Where(table=name),
+                remedy="DELETE and VACUUM it with the engine that wrote it",
+            )
+        holding = _files_with(path, rows)
+        now = active(table)
+        alive = sorted(set(holding) & now)
+        keys = _keys(path, alive, rows)
+        versions = tuple(versions_with(path, holding))
+        count = sum(holding[each] for each in alive)
+        if holding:
+            _record(profile, table, name, rows, order, keys=keys, versions=versions, count=count)
+        reach("erasure.after_record")
+        if alive:
+            _commit(table, rows, rename=rename)
+        reach("erasure.after_commit")
+        for each in holding:
+            Path(path, each).unlink(missing_ok=True)
+        reach("erasure.after_files")
+        _clean_log(path)
     return Erased(name, count, len(holding), tuple(sorted(keys)), versions)
 
 

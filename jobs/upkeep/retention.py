@@ -24,6 +24,7 @@ from jobs.contracts import RECORD
 from jobs.failpoints import reach
 from jobs.lake import exists, read_record, record_path
 from jobs.ledger import Progress, silent
+from jobs.merging import alone
 from jobs.resolve import absolute
 from jobs.scratch import scratch_folders
 from jobs.upkeep.table_files import active, local, missing, on_disk, unsupported
@@ -207,7 +208,8 @@ def _upkeep(
     before = len(on_disk(path))
     readable = {version for version in keep if not is_gone(path, version)}
     if compact and not dry_run and len(active(table)) > profile.retention.small_files:
-        table.optimize.compact()
+        with alone(path):
+            DeltaTable(path).optimize.compact()
         reach("maintain.after_compact")
         table = DeltaTable(path)
         table.create_checkpoint()

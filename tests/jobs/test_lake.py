@@ -10,11 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.dataset as ds
 import pytest
 from deltalake import DeltaTable
 
 from estimators.errors import ContractError, SourceError
+from jobs import merging
 from jobs.contracts import REVIEWS
+from jobs.failpoints import VARIABLE
 from jobs.lake import append_once, committed_version, open_table, read_record, record_path
 
 ROW = {
@@ -29,8 +32,10 @@ ROW = {
 PROGRAM = """
 import sys
 from tests.jobs.test_lake import reviews
+from jobs import merging
 from jobs.lake import append_once
-root, who, keys = sys.argv[1], sys.argv[2], sys.argv[3:]
+merging.MANY = int(sys.argv[1])
+root, who, keys = sys.argv[2], sys.argv[3], sys.argv[4:]
 sys.stdin.readline()  # all processes start at once
 for key in keys:
     print(key, append_once(root, "reviews", key, reviews(f"{key} by {who}", 50)), flush=True)
@@ -41,11 +46,18 @@ def reviews(reason: str, count: int = 1) -> pa.Table:
     return pa.Table.from_pylist([ROW | {"reason": reason}] * count, schema=REVIEWS)
 
 
-def start(root: Path, who: int, keys: list[str]) -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", PROGRAM, str(root), str(who), *keys]
+def start(
+    root: Path, who: int, keys: list[str], *, many: int = 100, **environment: str
+) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
     return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [sys.executable, "-c", PROGRAM, str(many), str(root), str(who), *keys],
+        stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=os.environ | environment,
+    )  # fmt: skip
+
+
+def files(root: Path) -> int:
+    return len(open_table(record_path(str(root), "reviews")).file_uris())
 
 
 def reasons(root: Path) -> list[str]:
@@ -63,10 +75,49 @@ def test_a_key_is_written_once(tmp_path: Path) -> None:
     assert committed_version(path, "nobody") is None
 
 
-def test_processes_that_race_for_the_same_keys_write_each_once(tmp_path: Path) -> None:
-    """They race for the creation of the table too."""
+def test_small_files_are_merged_where_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(merging, "MANY", 4)
+    keys = [f"k{number:02d}" for number in range(12)]
+    for key in keys:
+        assert append_once(str(tmp_path), "reviews", key, reviews(key))
+        assert files(tmp_path) <= 5
+    assert sorted(reasons(tmp_path)) == keys
+    one = read_record(str(tmp_path), "reviews", ds.field("reason") == "k03")
+    assert one["reason"].to_pylist() == ["k03"]
+    assert not append_once(str(tmp_path), "reviews", "k00", reviews("again"))
+    assert len(list((tmp_path / "reviews").glob("*.parquet"))) > 12, "kept for who reads them"
+
+
+def test_only_one_merges_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(merging, "MANY", 1)
+    append_once(str(tmp_path), "reviews", "k0", reviews("k0"))
+    with merging.alone(record_path(str(tmp_path), "reviews")) as free:
+        assert free
+        append_once(str(tmp_path), "reviews", "k1", reviews("k1"))
+        assert files(tmp_path) == 2
+    append_once(str(tmp_path), "reviews", "k2", reviews("k2"))
+    assert files(tmp_path) == 1
+    assert sorted(reasons(tmp_path)) == ["k0", "k1", "k2"]
+
+
+def test_a_kill_after_files_were_merged_loses_nothing(tmp_path: Path) -> None:
+    keys = [f"k{number}" for number in range(9)]
+    victim = start(tmp_path, 0, keys, many=4, **{VARIABLE: "lake.after_merge"})
+    victim.communicate("go\n", timeout=60)
+    assert victim.returncode == -signal.SIGKILL
+    assert files(tmp_path) == 1
+    start(tmp_path, 0, keys, many=4).communicate("go\n", timeout=60)
+    assert sorted(set(reasons(tmp_path))) == [f"{key} by 0" for key in keys]
+    assert len(reasons(tmp_path)) == 50 * len(keys)
+
+
+@pytest.mark.parametrize("many", [1, 100])
+def test_processes_that_race_for_the_same_keys_write_each_once(tmp_path: Path, many: int) -> None:
+    """They race for the creation of the table too, and for merging its files."""
     keys = [f"k{number}" for number in range(6)]
-    racers = [start(tmp_path, who, keys[who:] + keys[:who]) for who in range(4)]
+    racers = [start(tmp_path, who, keys[who:] + keys[:who], many=many) for who in range(4)]
     for racer in racers:
         assert racer.stdin is not None
         racer.stdin.write("go\n")
