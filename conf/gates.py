@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal
 
-from conf.plan import effect_specs
+from conf.plan import effect_specs, propensity_columns
 from conf.study import CheckSpec, Study
 from estimators.catalog import CHECKS, METHODS, REVIEW_CHECKS, applies
 from estimators.effects import EffectSpec
@@ -110,9 +110,10 @@ def thresholds(study: Study) -> dict[str, dict[str, tuple[str, float] | None]]:
 
 
 def checks_of(study: Study) -> list[CheckSpec]:
-    """The study's checks; predicted outcomes and instruments are always judged."""
+    """The study's checks; predictions, instruments and known propensities are always judged."""
     always = {
         "instrument_strength": any(METHODS[each.method].instruments for each in study.effects),
+        "design": bool(propensity_columns(study)),
         "correction": any(each.predicted for each in study.outcomes.values()),
     }
     given = {each.name for each in study.checks}

@@ -35,6 +35,8 @@ NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 """Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
 GRAM_NUMERICS = 1
 """The same of studies on the Gram engine."""
+DESIGN_NUMERICS = 1
+"""The same of studies with a known propensity, whose tallies hold its test."""
 WEIGHTED_NUMERICS = 1
 """The same of weighted studies on learners of rows."""
 OWN_LAYOUT = "own"
@@ -170,6 +172,8 @@ def crossfit_inputs(
         libraries += _DEVICE_LIBRARIES if device != "cpu" else ()
     elif study.units.weight:
         engine = {"weighted": WEIGHTED_NUMERICS}
+    if propensity_columns(study):
+        engine |= {"design": DESIGN_NUMERICS}
     shared = _corrections(study, calibrations or {}) | engine | _conditional(study)
     return shared | {
         "features": features_digest,

@@ -14,7 +14,7 @@ from estimators.nuisances import Target
 from estimators.tallies import Fitted, Selection, Tally, selection, tally
 from estimators.units import Units
 
-_OF_TREATMENT = frozenset({"overlap", "balance", "missingness"})
+_OF_TREATMENT = frozenset({"overlap", "balance", "missingness", "design"})
 """Checks that tally nothing of the outcome but its rows."""
 
 

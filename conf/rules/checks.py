@@ -73,6 +73,7 @@ def gate_faults(parts: Parts) -> Iterator[Fault]:
     asked = {nearest(name, CHECKS) or name for name in given}
     asked |= {"correction"} if parts.predicts else set()  # always judged
     asked |= {"instrument_strength"} if parts.instruments else set()
+    asked |= {"design"} if _by_design(parts) else set()
     for pattern in doc.mapping("publish", "gates"):
         place = ("publish", "gates", pattern)
         matched = [effect for effect in parts.effects if _means(parts, pattern, effect)]
@@ -84,6 +85,15 @@ def gate_faults(parts: Parts) -> Iterator[Fault]:
             at = (*place, name)
             yield from _gate(parts, at, asked, matched)
             yield from _condition(parts, at, doc.at(*at))
+
+
+def _by_design(parts: Parts) -> bool:
+    """Whether a propensity is known."""
+    return any(
+        parts.doc.text(section, name, "propensity") is not None
+        for section, names in (("treatments", parts.treatments), ("instruments", parts.instruments))
+        for name in names
+    )
 
 
 def _means(parts: Parts, pattern: str, effect: PlannedEffect) -> bool:
@@ -116,7 +126,7 @@ def _applies(check: str, effect: PlannedEffect) -> bool:
     kind = effect.treatment_kind
     predicted = effect.correction is not None
     return kind is None or applies(
-        check, effect.method, kind, drops=effect.drops, predicted=predicted
+        check, effect.method, kind, drops=effect.drops, predicted=predicted, known=True
     )
 
 

@@ -90,6 +90,17 @@ CHECKS: dict[str, Check] = {
         treatments=("binary", "continuous"),
         methods=("pliv", "iivm"),
     ),
+    "design": Check(
+        "does the treatment, or the instrument, occur as its known propensity says?",
+        "effect",
+        {
+            "p_value": Metric(
+                "p-value of no covariate, nor their mean, telling more than the propensity",
+                ">= 0.001",
+            ),
+        },
+        treatments=("binary",),
+    ),
     "correction": Check(
         "do labelled rows, arm by arm, bear out the predicted outcome as it was used?",
         "effect",
@@ -131,7 +142,13 @@ run key. A gate may stand on them; `checks:` cannot name them."""
 
 
 def applies(
-    check: str, method: str, treatment_kind: str, *, drops: bool, predicted: bool = False
+    check: str,
+    method: str,
+    treatment_kind: str,
+    *,
+    drops: bool,
+    predicted: bool = False,
+    known: bool = False,
 ) -> bool:
     """Whether a check has something to say on an effect.
 
@@ -145,8 +162,11 @@ def applies(
         Whether rows without the outcome are dropped: else there is no attrition.
     predicted
         Whether the outcome is a prediction: else there is no correction to judge.
+    known
+        Whether the propensity is known: else there is no design to judge.
     """
-    known = CHECKS.get(check) or REVIEW_CHECKS[check]
-    fits = known.methods is None or method in known.methods
+    found = CHECKS.get(check) or REVIEW_CHECKS[check]
+    fits = found.methods is None or method in found.methods
     fits = fits and (drops or check != "attrition") and (predicted or check != "correction")
-    return fits and treatment_kind in known.treatments
+    fits = fits and (known or check != "design")
+    return fits and treatment_kind in found.treatments

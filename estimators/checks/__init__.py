@@ -10,6 +10,7 @@ from estimators.checks import (
     attrition,
     balance,
     correction,
+    design,
     instrument_strength,
     missingness,
     nuisance_quality,
@@ -38,6 +39,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "nuisance_quality": Implementation(nuisance_quality.tallies_of, nuisance_quality.run),
     "variation": Implementation(variation.tallies_of, variation.run),
     "instrument_strength": Implementation(instrument_strength.tallies_of, instrument_strength.run),
+    "design": Implementation(design.tallies_of, design.run),
     "correction": Implementation(correction.tallies_of, correction.run),
 }
 
@@ -50,7 +52,7 @@ def applicable(effect: EffectSpec) -> list[str]:
         for name in CHECKS
         if applies(
             name, effect.method, kind, drops=effect.drop_missing,
-            predicted=effect.correction is not None,
+            predicted=effect.correction is not None, known=effect.propensity is not None,
         )
     ]  # fmt: skip
 

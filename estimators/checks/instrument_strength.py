@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from estimators.checks.by_cluster import by_cluster
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
 from estimators.scores import score
-from estimators.sums import sum_by
-from estimators.tallies import Fitted, Tallies, Tally, selection, tally
+from estimators.tallies import Fitted, Tallies, Tally, tally
 from estimators.units import Units
 
 _NEEDED = 2
@@ -25,19 +25,11 @@ _NEEDED = 2
 
 def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
     """Sums a and b by cluster (by unit, where there is none), and their second moments."""
-    index = np.flatnonzero(fitted.rows)
-    a, b = _first_stage(fitted)
-    weight = units.weight[index]
-    owner = index if units.cluster is None else units.cluster[index]
-    _, first, inverse = np.unique(owner, return_index=True, return_inverse=True)
-    a, b = (sum_by(inverse, weight * each[index], len(first)) for each in (a, b))
-    rows = selection(units, fitted.rep, fitted.rows).narrow(np.isin(np.arange(len(index)), first))
-    order = np.argsort(first)  # the rows' order, which is not the clusters'
-    rows = rows.reweight(np.ones(units.n))
+    rows, (a, b) = by_cluster(units, fitted, *_first_stage(fitted))
     name = fitted.effect.effect_id
     return [
-        *tally(rows, a[order], "first_stage:a", effect_id=name, y=b[order]),
-        *tally(rows, b[order], "first_stage:b", effect_id=name),
+        *tally(rows, a, "first_stage:a", effect_id=name, y=b),
+        *tally(rows, b, "first_stage:b", effect_id=name),
     ]
 
 
@@ -59,4 +51,6 @@ def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
     meat = max(a.xx - 2.0 * coefficient * a.xy + coefficient**2 * b.xx, 0.0) * a.n / (a.n - 1.0)
     se = float(np.sqrt(meat * reps)) / b.x
     detail = {"instrument": effect.instrument, "coefficient": coefficient, "se": se}
-    return [Finding(name, "first_stage_f", (coefficient / se) ** 2 if se > 0 else None, detail)]
+    # Where all do as assigned nothing but rounding is left, and F is as large as can be told.
+    told = max(se, float(np.finfo(np.float64).eps) * abs(coefficient))
+    return [Finding(name, "first_stage_f", (coefficient / told) ** 2 if told > 0 else None, detail)]

@@ -180,6 +180,19 @@ def _strength(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str
     )
 
 
+def _design(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
+    if "worst" not in facts:
+        return None
+    treatment, column, worst = facts["treatment"], facts["propensity"], facts["worst"]
+    if worst in ("level", "propensity"):
+        told = f"{treatment} does not occur as often as {column} says"
+    else:
+        name = worst.removeprefix("covariate:")
+        told = f"{name} tells more of {treatment} than {column} does"
+    size = number(abs(facts["z"][worst]), 2)
+    return f"{told} (z {size}): it is not the probability of the design, or not for these units"
+
+
 def _quality(what: str) -> Callable[[CheckRow, Mapping[str, Any], Row | None], str | None]:
     def explain(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
         if row is None or check.value is None:
@@ -207,6 +220,7 @@ _WHY: dict[str, Callable[[CheckRow, Mapping[str, Any], Row | None], str | None]]
     "balance.max_smd": _smd,
     "variation.residual_share": _variation,
     "instrument_strength.first_stage_f": _strength,
+    "design.p_value": _design,
     "nuisance_quality.outcome_r2": _quality("outcome"),
     "nuisance_quality.treatment_r2": _quality("treatment"),
 }

@@ -117,11 +117,18 @@ def test_window_pins_rows_and_device(small):
     assert _changed(keys_now, _keys(small, device="cuda")) == {"crossfit", "run"}
 
 
-def test_weights_have_numerics_of_their_own(small, edit, monkeypatch):
-    weighted = edit(("  id: visit_id\n", "  id: visit_id\n  weight: size\n"))
-    before = _keys(weighted), _keys(small)
-    monkeypatch.setattr(keys, "WEIGHTED_NUMERICS", keys.WEIGHTED_NUMERICS + 1)
-    assert _changed(before[0], _keys(weighted)) == {"crossfit", "run"}
+OWN_NUMERICS = {
+    "WEIGHTED_NUMERICS": ("  id: visit_id\n", "  id: visit_id\n  weight: size\n"),
+    "DESIGN_NUMERICS": ("coupon: binary", "coupon: {kind: binary, propensity: size}"),
+}
+
+
+@pytest.mark.parametrize("name", OWN_NUMERICS)
+def test_numerics_of_some_studies_leave_the_others_keys(name, small, edit, monkeypatch):
+    mine = edit(OWN_NUMERICS[name])
+    before = _keys(mine), _keys(small)
+    monkeypatch.setattr(keys, name, getattr(keys, name) + 1)
+    assert _changed(before[0], _keys(mine)) == {"crossfit", "run"}
     assert _changed(before[1], _keys(small)) == set()
 
 

@@ -75,8 +75,10 @@ def test_an_only_instrument_needs_no_name():
     assert effect_specs(study(text))[5].instrument == "offer"
 
 
-def test_instruments_are_judged_unasked():
-    assert list(thresholds(study())) == ["overlap", "instrument_strength"]
+def test_instruments_and_known_propensities_are_judged_unasked():
+    assert list(thresholds(study())) == ["overlap", "instrument_strength", "design"]
+    fitted = BASE.replace("{kind: binary, propensity: p_offer}", "binary")
+    assert "design" not in thresholds(study(fitted))
     named = BASE.replace("[overlap]", "[overlap, {instrument_strength: {first_stage_f: '>= 99'}}]")
     assert thresholds(study(named))["instrument_strength"] == {"first_stage_f": (">=", 99.0)}
 

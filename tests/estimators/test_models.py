@@ -214,6 +214,20 @@ def test_first_stage_does_not_grow_with_repetitions() -> None:
     assert values[1] == pytest.approx(values[0], rel=0.2)
 
 
+@pytest.mark.parametrize("method", ["pliv", "iivm"])
+def test_an_instrument_that_all_follow_is_strong(method: str) -> None:
+    """No noise of the first stage is left, which is no reason to call it weak."""
+    units = build(110, Size(200))
+    followed = replace(units, treatments={**units.treatments, "d": units.treatments["b"]})
+    estimand = "slope" if method == "pliv" else "late"
+    spec = effect(method, estimand, instrument="b")
+    strength = findings(crossfit(followed, (spec,))[1], "instrument_strength", spec)
+    value = strength["first_stage_f"].value
+    assert value is not None
+    assert np.isfinite(value)
+    assert value > 1e6
+
+
 @pytest.mark.parametrize("index", range(3))
 def test_a_weak_instrument_fails_its_check(index: int) -> None:
     """A coin is no instrument; the real one is."""
