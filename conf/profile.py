@@ -32,7 +32,7 @@ class Ray(Section):
         None, ge=1, description="Omitted: this machine's. Of a cluster: those of all its nodes."
     )
     cpus_per_task: int = Field(1, ge=1)
-    gpus_per_task: float = Field(1.0, gt=0, description="Share of a GPU a fit takes (cuda).")
+    gpus_per_task: float = Field(1.0, gt=0, description="Share of a GPU a task takes (cuda).")
     memory_per_task: int | None = Field(
         None, ge=1, description="Bytes a fit may take; bins that do not fit stay on disk."
     )

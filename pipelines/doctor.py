@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -145,7 +146,6 @@ def _engines(_profile: Profile) -> Iterator[Line]:
 
 
 def _imported(name: str, code: int, complaint: str) -> Line:
-    from importlib.metadata import PackageNotFoundError, version
 
     if code == 0:
         try:
@@ -223,6 +223,19 @@ def _device(profile: Profile) -> Iterator[Line]:
         yield Line("gpu", "missing", "none", "use a profile with `device: cpu`")
     else:
         yield Line("gpu", "note", "none; the profile uses the CPU")
+    if profile.device == "cuda":
+        yield _jax()
+
+
+def _jax() -> Line:
+    """Only the Gram engine needs it: who runs trees does not miss it."""
+    from jobs.gram.products import require_jax
+
+    try:
+        require_jax()
+    except PlatformError as error:
+        return Line("jax", "note", error.message, error.remedy)
+    return Line("jax", "ok", version("jax"))
 
 
 def _ports(_profile: Profile) -> Iterator[Line]:

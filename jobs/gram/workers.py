@@ -114,7 +114,10 @@ class _OnRay:
             return work(given, task)
 
         share = self.profile.ray.gpus_per_task if on_device and self.device == "cuda" else 0
-        remote = ray.remote(num_cpus=1, num_gpus=share, memory=memory, max_retries=3)(gram_task)
+        # Ray ends a worker after one task with a GPU if not told: each would open the device anew.
+        remote = ray.remote(num_cpus=1, num_gpus=share, memory=memory, max_retries=3, max_calls=0)(
+            gram_task
+        )
         given = ray.put(shared)
         count = int(ray.cluster_resources().get("CPU", 1))
         with lost_work(memory):

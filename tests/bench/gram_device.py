@@ -9,6 +9,7 @@ product, measured, or the maker's (``--peak``, Tflop/s). ``--platform cpu`` trie
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -92,14 +93,20 @@ def engine(table: Table, n: int, options: argparse.Namespace, device: Products) 
     """The engine on both places; what drawing the rows costs is taken off."""
     drawn = drawing(n, options.workers)
     cpu, theirs = whole(n, options.workers, HOST)
-    gpu, ours = whole(n, options.workers, device)
-    note = f"{options.workers} threads, without drawing the rows"
-    table.add("engine_cpu_wall", n, cpu.wall - drawn.wall, "s", note)
-    table.add("engine_device_wall", n, gpu.wall - drawn.wall, "s", note)
-    ratio = (cpu.wall - drawn.wall) / (gpu.wall - drawn.wall)
-    table.add("speedup_of_device", n, ratio, "x", note)
-    apart = np.abs(ours.effects.theta - theirs.effects.theta) / np.sqrt(np.diagonal(theirs.hc0))
-    table.add("largest_difference_over_se", n, float(apart.max()), "se", "device and CPU")
+    on_cpu = cpu.wall - drawn.wall
+    table.add("engine_cpu_wall", n, on_cpu, "s", _note(options.workers))
+    se = np.sqrt(np.diagonal(theirs.hc0))
+    for workers in options.device_workers:
+        gpu, ours = whole(n, workers, device)
+        on_device = gpu.wall - drawing(n, workers).wall
+        table.add("engine_device_wall", n, on_device, "s", _note(workers))
+        table.add("speedup_of_device", n, on_cpu / on_device, "x", _note(workers))
+        apart = np.abs(ours.effects.theta - theirs.effects.theta) / se
+        table.add("largest_difference_over_se", n, float(apart.max()), "se", "device and CPU")
+
+
+def _note(workers: int) -> str:
+    return f"{workers} threads, without drawing the rows"
 
 
 def kernels(table: Table, options: argparse.Namespace, device: OnDevice) -> None:
@@ -124,6 +131,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, nargs="*", default=[1_000_000, 10_000_000])
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--device-workers", type=int, nargs="*", default=[2, os.cpu_count() or 2])
     parser.add_argument("--blocks", type=int, default=100)
     parser.add_argument("--side", type=int, default=LARGE)
     parser.add_argument("--peak", type=float, default=0.0)
@@ -137,7 +145,8 @@ def main() -> None:
     for n in options.rows:
         engine(table, n, options, device)
     rows = " ".join(str(n) for n in options.rows)
-    command = f"python -m tests.bench.gram_device --rows {rows} --workers {options.workers}"
+    threads = " ".join(str(each) for each in options.device_workers)
+    command = f"python -m tests.bench.gram_device --rows {rows} --device-workers {threads}"
     table.write(options.out, f"{command}; {device.device.device_kind}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -60,3 +61,13 @@ def test_tables_of_the_lake_are_named_with_their_versions(tmp_path: Path) -> Non
     write_orders(tmp_path)
     (line,) = doctor._lake(Profile(name="p", home=tmp_path))
     assert (line.state, line.found) == ("ok", "orders@0")
+
+
+@pytest.mark.skipif(find_spec("jax_plugins") is not None, reason="JAX has a plugin")
+def test_a_profile_with_a_gpu_asks_for_jax_too(tmp_path: Path) -> None:
+    """A note: trees run there without."""
+    gpu, jax = doctor._device(Profile(name="p", home=tmp_path, device="cuda"))
+    assert gpu.name == "gpu"
+    assert (jax.name, jax.state) == ("jax", "note")
+    assert "jax[cuda12]" in jax.remedy
+    assert [each.name for each in doctor._device(Profile(name="p", home=tmp_path))] == ["gpu"]

@@ -5,7 +5,9 @@ JAX's CPU device stands where a GPU is not; the tests with the mark `gpu` take a
 
 from __future__ import annotations
 
+import json
 import shutil
+import subprocess
 import sys
 from functools import partial
 from importlib.util import find_spec
@@ -26,8 +28,10 @@ from jobs.lake import read_record
 from tests.jobs.gram import clinic
 from tests.jobs.gram.test_interactive import IRM
 
+ROOT = Path(__file__).resolve().parents[3]
 CPU = partial(products.on_platform, "cpu")
 """An opener: products on JAX's CPU device."""
+ONE = IRM.replace("repetitions: 2", "repetitions: 1")
 STUDIES = {"plr": clinic.STUDY, "irm": IRM}
 GPU = pytest.mark.skipif(cuda_devices() == 0, reason="no CUDA device is there")
 NO_GPU = pytest.mark.skipif(cuda_devices() > 0, reason="a CUDA device is there")
@@ -163,3 +167,69 @@ def test_on_the_gpu_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "a" / "record" / "gram_partials")
     again = computed(tmp_path / "a", clinic.STUDY, "cuda")
     assert all(again.tables[name] == table for name, table in first.tables.items())
+
+
+ON_RAY = """
+import json, sys, tempfile
+from pathlib import Path
+import ray
+from ray.core.generated import common_pb2
+from estimators.errors import PlatformError
+from jobs.gram.compute import compute
+from tests.jobs.gram import clinic
+from tests.jobs.gram.test_on_device import CPU, ONE, same, silent
+from tests.jobs.on_cluster import task_events
+
+home = Path(sys.argv[1])
+with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
+    # A GPU by word alone: Ray shares it out, and only the task finds that none is there.
+    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, _temp_dir=scratch,
+             object_store_memory=100_000_000, log_to_driver=False, logging_level="ERROR")
+    file = clinic.write(home, clinic.visits(range(2)), ONE)
+    found, built = clinic.prebuild(file, clinic.place(home))
+    base = clinic.place(home, inline=False)
+    codes = {}
+    for share in (0.25, 2.0):
+        given = base.ray.model_copy(update={"gpus_per_task": share})
+        profile = base.model_copy(update={"device": "cuda", "ray": given})
+        try:
+            compute(found, built, profile, silent)
+        except PlatformError as error:
+            codes[share] = error.code, str(error)
+    given = base.ray.model_copy(update={"gpus_per_task": 0.25})
+    profile = base.model_copy(update={"device": "cuda", "ray": given})
+    ours = compute(found, built, profile, silent, products=CPU)
+    asked = [
+        (common_pb2.FAILED in each.state_updates.state_ts_ns, each.state_updates.worker_pid,
+         dict(each.task_info.required_resources).get("GPU"))
+        for each in task_events()
+    ]
+    theirs = compute(found, built, clinic.place(home), silent)
+    for name, table in theirs.tables.items():
+        same(table, ours.tables[name])
+    print(json.dumps([codes, asked]))
+    ray.shutdown()
+"""
+
+
+@NO_GPU
+@pytest.mark.slow
+@pytest.mark.engines
+def test_on_ray_tasks_that_make_products_ask_for_their_share(tmp_path: Path) -> None:
+    pytest.importorskip("jax")
+    ran = subprocess.run(
+        [sys.executable, "-c", ON_RAY, str(tmp_path)], capture_output=True, text=True,
+        check=False, cwd=ROOT, timeout=250,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path),
+             "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
+             "RAY_worker_niceness": "0"},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    codes, asked = json.loads(ran.stdout.splitlines()[-1])
+    assert codes["0.25"][0] == codes["2.0"][0] == "no_gpu"
+    assert "no CUDA device" in codes["0.25"][1], "the worker did not say so itself"
+    assert "asks for 2 GPU and no node of Ray has more than 1" in codes["2.0"][1]
+    assert {share for failed, _, share in asked if failed} == {0.25}
+    done = [(pid, share) for failed, pid, share in asked if not failed]
+    assert {share for _, share in done} == {0.25, None}, "scores by row need no GPU"
+    assert len({pid for pid, share in done if share}) < len(done) / 4, "a worker for each task"
