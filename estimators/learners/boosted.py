@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import xgboost as xgb
+from numpy.typing import NDArray
 
 from estimators.catalog import Kind
 from estimators.cuda import cuda_devices, no_gpu
@@ -13,6 +14,7 @@ from estimators.effects import Spec
 from estimators.learners.batches import Batches, batch, spans
 from estimators.learners.design import Design, Doubles, Index
 
+Singles = NDArray[np.float32]
 _PROBABILITY_FLOOR = 1e-6
 _NOT_TRAININGS = frozenset({"learner", "n_estimators", "num_workers"})
 
@@ -98,14 +100,30 @@ class BoostedFold:
 
     def _predicted(self, booster: xgb.Booster, rounds: int) -> Doubles:
         """Predictions of the held-out rows by the first `rounds` rounds."""
+        predict = self._in_place if self.device == "cpu" else self._by_matrix
         found = np.empty(len(self.held_out))
         for span in spans(self.design, self.held_out):
-            found[span] = booster.inplace_predict(
-                batch(self.design, self.held_out[span]),
-                iteration_range=(0, rounds),
-                validate_features=False,
-            )
+            found[span] = predict(booster, self.held_out[span], rounds)
         return found
+
+    def _in_place(self, booster: xgb.Booster, rows: Index, rounds: int) -> Singles:
+        """Predictions of a batch, read where it lies."""
+        return np.asarray(
+            booster.inplace_predict(
+                batch(self.design, rows), iteration_range=(0, rounds), validate_features=False
+            )
+        )
+
+    def _by_matrix(self, booster: xgb.Booster, rows: Index, rounds: int) -> Singles:
+        """The same on a device: of rows in host memory XGBoost makes a matrix there, and warns."""
+        types = self.design.feature_types
+        matrix = xgb.DMatrix(
+            batch(self.design, rows), feature_types=types, enable_categorical=True,
+            nthread=self.threads,
+        )  # fmt: skip
+        return np.asarray(
+            booster.predict(matrix, iteration_range=(0, rounds), validate_features=False)
+        )
 
     def _settings(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> dict[str, Any]:
         base = _mean(y, self.weight)

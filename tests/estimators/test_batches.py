@@ -10,6 +10,7 @@ import xgboost as xgb
 
 from estimators.learners import batches, open_fold
 from estimators.learners.batches import Batches, batch, spans
+from estimators.learners.boosted import BoostedFold
 from tests.estimators.samples import BOOSTED
 from tests.estimators.test_learners import data
 
@@ -55,6 +56,20 @@ def test_predictions_in_batches_are_those_at_once(monkeypatch: pytest.MonkeyPatc
         opened = open_fold(BOOSTED, design, train, test, weight)
         found.append(opened.predict(y[train], "continuous", BOOSTED, 5).tobytes())
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("kind", ["continuous", "binary"])
+def test_a_matrix_predicts_what_rows_in_place_do(kind: Any) -> None:
+    """The way of a device, whose rows lie elsewhere; a label that training never saw among them."""
+    design, train, test, weight, y = data()
+    design.values[train[design.values[train, 2] == 3.0], 2] = 0.0
+    opened = BoostedFold(BOOSTED, design, train, test, weight, threads=1, device="cpu")
+    label = y[train] if kind == "continuous" else (y[train] > 0).astype(np.float64)
+    opened.matrix.set_info(label=label)
+    booster = xgb.train(opened._settings(label, kind, BOOSTED, 5), opened.matrix, 8)
+    here, there = (way(booster, test, 6) for way in (opened._in_place, opened._by_matrix))
+    assert len(np.unique(here)) > 10
+    assert here.tobytes() == there.tobytes()
 
 
 def test_batches_are_all_rows_once_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:

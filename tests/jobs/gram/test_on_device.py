@@ -126,8 +126,12 @@ def test_a_jax_without_cuda_says_how_to_get_it() -> None:
         assert "jax[cuda12]" in caught.value.remedy
 
 
-def test_without_jax_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_jax_the_cpu_runs_and_the_rest_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "jax", None)
+    monkeypatch.delitem(sys.modules, "estimators.gram.on_device", raising=False)
+    assert computed(tmp_path, clinic.STUDY, "cpu").tables
     for asked in (products.require_jax, partial(products.on_platform, "cuda")):
         with pytest.raises(PlatformError, match="JAX is not installed") as caught:
             asked()
