@@ -26,6 +26,7 @@ from estimators.nuisances import Pass, Target, needed, passes
 from estimators.scores import score
 from estimators.tallied import alike, tallies_of
 from estimators.tallies import Fitted, Tally
+from estimators.told import told
 from estimators.units import Units, groupings
 
 Doubles = NDArray[np.float64]
@@ -47,7 +48,8 @@ class Plan:
         Targets that share rows and a binned matrix.
     failed
         Error code by effect id: ``constant_treatment``, ``constant_instrument``, ``empty_arm``,
-        ``missing_outcome``, ``collinear_treatments`` (of a joint fit: all its effects).
+        ``missing_outcome``, ``constant_outcome``, ``outcome_in_covariates`` (see `told`),
+        ``collinear_treatments`` (of a joint fit: all its effects).
     corrections
         What corrects predicted outcomes.
     """
@@ -98,6 +100,10 @@ def plan(units: Units, effects: tuple[EffectSpec, ...], corrections: Corrections
     """Decide what can be estimated and what must be fitted, before any fit."""
     failed = {each.effect_id: code for each in effects if (code := _fault(units, each)) is not None}
     good = tuple(each for each in effects if each.effect_id not in failed)
+    columns = sorted({each.column for each in good})
+    spanned = {name for name in columns if told(units.design, units.outcomes[name])}
+    failed |= {each.effect_id: "outcome_in_covariates" for each in good if each.column in spanned}
+    good = tuple(each for each in good if each.effect_id not in failed)
     failed |= {
         each.effect_id: "collinear_treatments"
         for block in blocks(good)
@@ -117,6 +123,8 @@ def _fault(units: Units, effect: EffectSpec) -> str | None:
     d = units.treatments[effect.exposure]
     if not observed.any():
         return "missing_outcome"
+    if np.ptp(units.outcomes[effect.column][observed]) == 0:
+        return "constant_outcome"
     if np.ptp(d[observed]) == 0:
         return "constant_treatment" if effect.arm is None or d[observed][0] else "empty_arm"
     if np.ptp(units.treatments[effect.assigned][observed]) == 0:

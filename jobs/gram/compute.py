@@ -215,7 +215,7 @@ def _fit(
 
 
 def _predicted(good: Sequence[EffectSpec], fits: Sequence[Fitted]) -> dict[str, str]:
-    """Effects whose treatment its covariates give away, or the others of a joint fit do."""
+    """Effects whose treatment or outcome its covariates give away, or the others of a joint fit."""
     shape = fits[0].shape
     system = {name: s for s, each in enumerate(shape.systems) for name in each.outcomes}
     found = {
@@ -225,6 +225,12 @@ def _predicted(good: Sequence[EffectSpec], fits: Sequence[Fitted]) -> dict[str, 
         for name in each.exposures
         if fitted.variation[system[each.outcome], shape.treatments.index(name)] < LEAST_VARIATION
     }
+    found |= {
+        each.effect_id: "outcome_in_covariates"
+        for each in good
+        for fitted in fits
+        if each.effect_id not in found and _told(fitted, system[each.outcome], each.outcome)
+    }
     for block in blocks(each for each in good if each.effect_id not in found):
         place = shape.a(system[block[0].outcome])
         mine = [shape.treatments.index(each.treatment) for each in block]
@@ -232,6 +238,13 @@ def _predicted(good: Sequence[EffectSpec], fits: Sequence[Fitted]) -> dict[str, 
         if any(dependent(correlation_of(each))[1] for each in totals):
             found |= {each.effect_id: "collinear_treatments" for each in block}
     return found
+
+
+def _told(fitted: Fitted, system: int, outcome: str) -> bool:
+    """Whether nothing is left of an outcome but rounding."""
+    shape = fitted.shape
+    place = len(shape.treatments) + shape.systems[system].outcomes.index(outcome)
+    return bool(fitted.quality[system][place] > 1.0 - LEAST_VARIATION)
 
 
 def _sums(

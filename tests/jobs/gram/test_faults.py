@@ -82,6 +82,7 @@ def gone(rows: pa.Table) -> np.ndarray:
         ("dose", lambda rows: 0.1 * number(rows, "age") + 2.0, "perfectly_predicted"),
         ("call", lambda rows: (np.arange(len(rows)) == 4).astype(float), "empty_arm"),
         ("cost", gone, "missing_outcome"),
+        ("cost", lambda rows: 3.0 - 0.2 * number(rows, "age"), "outcome_in_covariates"),
     ],
 )
 def test_an_effect_that_cannot_be_had_fails_alone(tmp_path: Path, name, values, code) -> None:
