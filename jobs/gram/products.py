@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import pkgutil
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -33,9 +32,11 @@ def on_cuda() -> Products:
     PlatformError
         ``no_gpu``: there is none; ``no_jax``: JAX is not there, or does not open it.
     """
+    from conf.profile import settle
+
     require_cuda()
     # Tasks share a device: without this the first would take three quarters of its memory.
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+    settle({"XLA_PYTHON_CLIENT_PREALLOCATE": "false"})
     return on_platform("cuda")
 
 
