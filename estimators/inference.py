@@ -27,6 +27,11 @@ Adjust = Literal["romano-wolf", "holm"]
 
 FEW_CLUSTERS = 50
 DRAWS = 10_000
+ROUNDING = 1e-12
+"""Share of its terms below which a variance from second moments is rounding: theta is then more
+than a million times the spread of the scores, as an arm's mean of 1e9 plus noise."""
+NOTHING = 1e-28
+"""The same of a variance from the scores themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,7 @@ def solve(sums: FamilySums, *, across: bool = False) -> Solved:
     total_a, total_b = sum_by(sums.column, sums.a, size), sum_by(sums.column, sums.b, size)
     with np.errstate(divide="ignore", invalid="ignore"):
         theta = np.where(total_a != 0, -total_b / total_a, np.nan)
-        hc0 = _scaled(_sandwich(sums.unit, theta), total_a)
+        hc0 = _scaled(_unit_meat(sums, theta), total_a)
         if sums.clusters is None:
             covariance = hc0
         else:
@@ -146,7 +151,7 @@ def _meat(sums: FamilySums, theta: Doubles, *, across: bool) -> Doubles:
     """Second moments of the clusters' sums."""
     if sums.cluster is None:
         return _cell_meat(sums, theta)
-    meat = _sandwich(sums.cluster, theta)
+    meat = _known(_sandwich(sums.cluster, theta), _terms(sums.cluster, theta))
     if not across:
         return meat
     apart = (sums.cluster == 0.0).all(axis=0)
@@ -158,6 +163,35 @@ def _sandwich(moments: Doubles, theta: Doubles) -> Doubles:
     aa, ab, bb = moments
     cross = theta[:, None] * ab
     return np.asarray(np.outer(theta, theta) * aa + cross + cross.T + bb, dtype=np.float64)
+
+
+def _unit_meat(sums: FamilySums, theta: Doubles) -> Doubles:
+    """Second moments of the units' scores; from the scores themselves where moments round."""
+    meat, terms = _sandwich(sums.unit, theta), _terms(sums.unit, theta)
+    lost = _rounded(meat, terms)
+    if not lost.any() or (sums.n > 1).any():
+        return _known(meat, terms)
+    exact = _cell_meat(sums, theta)
+    exact[np.diag_indices_from(exact)] *= np.diagonal(exact) > NOTHING * terms
+    return np.where(lost[:, None] | lost[None, :], exact, meat)
+
+
+def _terms(moments: Doubles, theta: Doubles) -> Doubles:
+    """What a sandwich's diagonal is the difference of."""
+    aa, _, bb = moments
+    return np.asarray(theta**2 * np.diagonal(aa) + np.diagonal(bb), dtype=np.float64)
+
+
+def _rounded(meat: Doubles, terms: Doubles) -> NDArray[np.bool_]:
+    return np.asarray(np.diagonal(meat) < ROUNDING * terms, dtype=np.bool_)
+
+
+def _known(meat: Doubles, terms: Doubles) -> Doubles:
+    """The sandwich without variances that are rounding: these are NaN."""
+    lost = _rounded(meat, terms)
+    if lost.any():
+        meat[lost, lost] = np.nan
+    return meat
 
 
 def _cell_meat(sums: FamilySums, theta: Doubles) -> Doubles:
@@ -241,7 +275,7 @@ def _estimate(effect: tuple[str, int, int | None], code: str | None, *figures: f
         return Estimate(*effect, error_code=code)
     missing = np.isnan(band)
     return Estimate(
-        *effect, theta, se, hc0, theta - critical * se, theta + critical * se,
+        *effect, theta, se, None if np.isnan(hc0) else hc0, theta - critical * se, theta + critical * se,
         p_value, None if missing else adjusted, None if missing else theta - band * se,
         None if missing else theta + band * se,
     )  # fmt: skip

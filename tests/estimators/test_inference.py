@@ -278,3 +278,34 @@ def test_groups_without_the_treated_fail_alone() -> None:
     found = run(units, *trio(by=(("g",),)))
     assert found["irm.att.d.y@g=g1"].error_code == "no_variation"
     assert found["irm.att.d.y@g=g0"].error_code is None
+
+
+def arm_mean(level: float, *, units_in_a_cell: int = 1, clusters: bool = False) -> FamilySums:
+    """Sums of a mean at this level, of 400 units with scores of spread one."""
+    psi = level + np.random.default_rng(6).standard_normal(400)
+    size, cell = 400 // units_in_a_cell, np.arange(400) // units_in_a_cell
+    unit = np.array([400.0, -psi.sum(), psi @ psi]).reshape(3, 1, 1)
+    return FamilySums(
+        ("e",), np.zeros(size, np.int64), np.arange(size), np.full(size, units_in_a_cell),
+        np.full(size, -float(units_in_a_cell)), np.bincount(cell, psi), unit, None,
+        np.array([size]) if clusters else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("level", [1e7, 1e9, 1e12])
+def test_a_large_mean_has_the_se_of_its_spread(level: float) -> None:
+    """Second moments round to anything (an SE of 0.9 or of none): the scores tell."""
+    (small,), (large,) = (estimate([arm_mean(each)], 0.95) for each in (1.0, level))
+    assert large.se == pytest.approx(small.se, rel=2e-3 if level == 1e12 else 1e-5)
+    assert large.theta - level == pytest.approx(small.theta - 1.0, abs=1e-3)
+
+
+def test_where_only_moments_are_left_there_is_no_se_of_rounding() -> None:
+    """Buckets of units: no SE. Clusters have their own, and no unclustered one beside it."""
+    (found,) = estimate([arm_mean(1e9, units_in_a_cell=4)], 0.95)
+    assert found == Estimate("e", 400, None, error_code="no_variation")
+    (found,) = estimate([arm_mean(1e9, units_in_a_cell=4, clusters=True)], 0.95)
+    (small,) = estimate([arm_mean(1.0, units_in_a_cell=4, clusters=True)], 0.95)
+    assert found.se == pytest.approx(small.se, rel=1e-5)
+    assert found.se_hc0 is None
+    assert small.se_hc0 is not None
