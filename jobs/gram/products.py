@@ -63,7 +63,7 @@ def on_platform(platform: str) -> Products:
 def require_cuda() -> None:
     """Check that there is a CUDA device, and a JAX that was built for it, opening neither.
 
-    (JAX takes half a gigabyte of the device where it opens it; this process may only start tasks.)
+    (Where JAX opens a device it holds memory there; this process may only start tasks.)
 
     Raises
     ------

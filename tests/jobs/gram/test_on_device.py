@@ -6,7 +6,6 @@ JAX's CPU device stands where a GPU is not; the tests with the mark `gpu` take a
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from functools import partial
@@ -164,13 +163,38 @@ def test_on_the_gpu_effects_are_those_of_the_cpu(tmp_path: Path, study: str, inl
         assert row["se"] == pytest.approx(cpu[name]["se"], rel=1e-7)
 
 
-@pytest.mark.gpu
-@GPU
-def test_on_the_gpu_two_runs_give_the_same_bytes(tmp_path: Path) -> None:
-    first = computed(tmp_path / "a", clinic.STUDY, "cuda")
-    shutil.rmtree(tmp_path / "a" / "record" / "gram_partials")
-    again = computed(tmp_path / "a", clinic.STUDY, "cuda")
-    assert all(again.tables[name] == table for name, table in first.tables.items())
+ELSEWHERE = """
+import sys
+from hashlib import sha256
+from pathlib import Path
+from tests.jobs.gram.test_on_device import CPU, STUDIES, computed
+
+products = CPU if sys.argv[2] == "cpu" else None
+for text in STUDIES.values():
+    found = computed(Path(sys.argv[1]), text, "cuda", products=products)
+    sums = {name: table.to_pydict() for name, table in found.tables.items()}
+    print(sha256(repr(sums).encode()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize(
+    "platform",
+    [
+        pytest.param("cpu", marks=pytest.mark.slow),
+        pytest.param("cuda", marks=[pytest.mark.gpu, GPU]),
+    ],
+)
+def test_two_processes_give_the_same_bytes(tmp_path: Path, platform: str) -> None:
+    pytest.importorskip("jax")
+    found = [
+        subprocess.run(
+            [sys.executable, "-c", ELSEWHERE, str(tmp_path / home), platform],
+            capture_output=True, text=True, check=True, cwd=ROOT, timeout=250,
+        ).stdout.split()
+        for home in ("one", "two")
+    ]  # fmt: skip
+    assert found[0] == found[1]
+    assert len(set(found[0])) == len(STUDIES)
 
 
 ON_RAY = """
