@@ -275,8 +275,8 @@ def _estimate(effect: tuple[str, int, int | None], code: str | None, *figures: f
         return Estimate(*effect, error_code=code)
     missing = np.isnan(band)
     return Estimate(
-        *effect, theta, se, None if np.isnan(hc0) else hc0, theta - critical * se, theta + critical * se,
-        p_value, None if missing else adjusted, None if missing else theta - band * se,
+        *effect, theta, se, None if np.isnan(hc0) else hc0,
+        theta - critical * se, theta + critical * se, p_value, None if missing else adjusted, None if missing else theta - band * se,
         None if missing else theta + band * se,
     )  # fmt: skip
 
