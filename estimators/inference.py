@@ -276,8 +276,8 @@ def _estimate(effect: tuple[str, int, int | None], code: str | None, *figures: f
     missing = np.isnan(band)
     return Estimate(
         *effect, theta, se, None if np.isnan(hc0) else hc0,
-        theta - critical * se, theta + critical * se, p_value, None if missing else adjusted, None if missing else theta - band * se,
-        None if missing else theta + band * se,
+        theta - critical * se, theta + critical * se, p_value, None if missing else adjusted,
+        None if missing else theta - band * se, None if missing else theta + band * se,
     )  # fmt: skip
 
 
