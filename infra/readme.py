@@ -48,6 +48,26 @@ def coverage() -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
+def gram_coverage() -> str:
+    """The grid with Gram nuisances: a line a cell, from the worst of its effects to the best."""
+    lines = ["| cell | repetitions | largest bias / sd | mean SE / sd | 95 % coverage | outside |"]
+    lines.append("|---|---|---|---|---|---|")
+    cells: dict[str, list[dict[str, str]]] = {}
+    with (ROOT / "tests/coverage/results/gram_summary.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            cells.setdefault(row["cell"], []).append(row)
+    for name, rows in cells.items():
+        bias = max((row["bias_over_sd"] for row in rows), key=lambda each: abs(float(each)))
+        ranges = [
+            f"{min(row[column] for row in rows)} to {max(row[column] for row in rows)}"
+            for column in ("se_over_sd", "coverage")
+        ]
+        outside = ", ".join(row["method"] for row in rows if row["passed"] == "False") or "none"
+        fields = (name, rows[0]["repetitions"], bias, *ranges, outside)
+        lines.append(f"| {' | '.join(fields)} |")
+    return "\n".join(lines)
+
+
 def iivm_parts() -> str:
     """Why IIVM's standard error is too large where arms are small."""
     lines = ["| fitted, else the truth | mean SE / sd | its MC error | 95 % coverage |"]
@@ -215,6 +235,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "learners": learners,
     "checks": checks,
     "coverage": coverage,
+    "gram-coverage": gram_coverage,
     "iivm-parts": iivm_parts,
     "pehe": pehe,
     "benchmarks": benchmarks,

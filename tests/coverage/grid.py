@@ -25,6 +25,7 @@ import numpy as np
 import yaml
 from sklearn import config_context
 
+from estimators.crossfit import Sums
 from estimators.effects import EffectSpec
 from estimators.units import Units
 from tests.coverage.designs import WORLDS, draw, truth
@@ -56,6 +57,14 @@ class Cell:
         return np.random.SeedSequence(zlib.crc32(self.name.encode())).spawn(self.repetitions)
 
 
+Fit = Callable[[Units, tuple[EffectSpec, ...], str], list[Sums]]
+
+
+def by_rows(units: Units, specs: tuple[EffectSpec, ...], salt: str) -> list[Sums]:
+    """Nuisances by learners of one fold: the path of rows."""
+    return crossfit(units, specs, salt)[1]
+
+
 @dataclass(frozen=True, slots=True)
 class Family:
     """Models that are estimated on one draw.
@@ -72,6 +81,8 @@ class Family:
         Units of a cell from a seed and a number of folds.
     truth
         The estimand of a method in a cell.
+    fit
+        From units, effects and a salt to the sums of each repetition.
     """
 
     stem: str
@@ -79,6 +90,7 @@ class Family:
     effects: Callable[[dict[str, Any], Cell], tuple[tuple[EffectSpec, ...], dict[str, str]]]
     draw: Callable[[Cell, int, np.random.SeedSequence], Units]
     truth: Callable[[Cell, str], float]
+    fit: Fit = by_rows
 
     @property
     def columns(self) -> list[str]:
@@ -137,7 +149,7 @@ def repeat(
         specs, named = family.effects(config, cell)
         # Half of a small fit is scikit-learn's validation of arrays that are known to be sound.
         with config_context(assume_finite=True, skip_parameter_validation=True):
-            _, sums = crossfit(units, specs, str(rep))
+            sums = family.fit(units, specs, str(rep))
         found = estimates(units, sums, level=config["level"], drawn=False)
         for name, effect_id in named.items():
             each = found[effect_id]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from estimators.effects import EffectSpec
 from estimators.learners import Design
 from estimators.units import Groups, Units
-from tests.coverage.designs import SLOPE, THETA, WORLDS, truth
+from tests.coverage.designs import SLOPE, THETA, WORLDS, outcome, truth
 from tests.coverage.designs import draw as draw_binary
 from tests.coverage.grid import Cell, Family, learners_of, main
 from tests.estimators.samples import contrast, effect, expit
@@ -52,7 +52,7 @@ def draw(cell: Cell, k: int, seed: np.random.SeedSequence) -> Units:
     rng = np.random.default_rng(more)
     design: Design = units.design
     x = np.asarray(design.values, dtype=np.float64)
-    base = x[:, :4] @ np.array([1.0, 0.5, -0.5, 0.25])
+    base = outcome(x, WORLDS[cell.world])
     treatments, outcomes = dict(units.treatments), dict(units.outcomes)
     arm = _arms(rng, x)
     treatments |= {f"arm={name}": (arm == code).astype(float) for code, name in enumerate("abc")}
@@ -98,15 +98,17 @@ def effects(config: dict[str, Any], cell: Cell) -> tuple[tuple[EffectSpec, ...],
 
 
 def target(cell: Cell, method: str) -> float:
-    """The estimand. Of the groups, x_0 has mean -+sqrt(2 / pi) where it is standard normal."""
-    half = SLOPE * math.sqrt(2.0 / math.pi)
+    """The estimand. Of the groups, x_0 has mean -+ half, from its law."""
+    half = {"interacted": 1.0, "nonlinear": math.sqrt(0.75)}.get(
+        WORLDS[cell.world].shape, math.sqrt(2.0 / math.pi)
+    )
     match method:
         case "apo_mean" | "apo_ate":
             return float(ARMS[2] - ARMS[0])
         case "gate_low":
-            return THETA - half
+            return THETA - SLOPE * half
         case "gate_high":
-            return THETA + half
+            return THETA + SLOPE * half
         case "atu" | "ato":
             return truth(WORLDS[cell.world], method)
     return THETA
