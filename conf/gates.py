@@ -110,10 +110,11 @@ def thresholds(study: Study) -> dict[str, dict[str, tuple[str, float] | None]]:
 
 
 def checks_of(study: Study) -> list[CheckSpec]:
-    """The study's checks; predictions, instruments and known propensities are always judged."""
+    """The study's checks, and those that are always judged where there is something to judge."""
     always = {
         "instrument_strength": any(METHODS[each.method].instruments for each in study.effects),
         "design": bool(propensity_columns(study)),
+        "clusters": study.units.cluster is not None,
         "correction": any(each.predicted for each in study.outcomes.values()),
     }
     given = {each.name for each in study.checks}

@@ -191,6 +191,11 @@ class Tallies:
                 [],
             ).append(row)
 
+    def with_rows(self, rows: Sequence[Tally]) -> Tallies:
+        """These and some more."""
+        mine = [each for found in self._rows.values() for each in found]
+        return Tallies([*mine, *rows], self.facts)
+
     def find(
         self,
         subject: str,

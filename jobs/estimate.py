@@ -30,6 +30,7 @@ from conf.plan import effect_specs
 from conf.profile import Profile
 from estimators import naive
 from estimators.checks import IMPLEMENTATIONS, Finding, applicable
+from estimators.checks.clusters import leverage
 from estimators.effects import EffectSpec
 from estimators.inference import Estimate, estimate
 from estimators.tallies import Tallies
@@ -72,6 +73,7 @@ def run(
         families = read_families(root, crossfit.key, tallies, study.units.cluster is not None)
         estimates = {name: estimate(sums, study.inference.level) for name, sums in families.items()}
     effects = _effect_rows(resolved, crossfit, key, specs, estimates=estimates, tallies=tallies)
+    tallies = tallies.with_rows(leverage(families.get(None, [])))
     checks = _check_rows(resolved, key, specs, tallies)
     stage = Stage(
         "estimate",

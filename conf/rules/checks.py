@@ -74,6 +74,7 @@ def gate_faults(parts: Parts) -> Iterator[Fault]:
     asked |= {"correction"} if parts.predicts else set()  # always judged
     asked |= {"instrument_strength"} if parts.instruments else set()
     asked |= {"design"} if _by_design(parts) else set()
+    asked |= {"clusters"} if doc.text("units", "cluster") is not None else set()
     for pattern in doc.mapping("publish", "gates"):
         place = ("publish", "gates", pattern)
         matched = [effect for effect in parts.effects if _means(parts, pattern, effect)]

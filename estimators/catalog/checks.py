@@ -101,6 +101,17 @@ CHECKS: dict[str, Check] = {
         },
         treatments=("binary",),
     ),
+    "clusters": Check(
+        "do enough clusters carry the estimate for an interval to be had from them?",
+        "effect",
+        {
+            "effective": Metric(
+                "clusters, were all alike, that tell as much (units, where none are declared)",
+                ">= 10",
+            ),
+        },
+        treatments=("binary", "continuous", "categorical"),
+    ),
     "correction": Check(
         "do labelled rows, arm by arm, bear out the predicted outcome as it was used?",
         "effect",

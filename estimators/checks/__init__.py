@@ -9,6 +9,7 @@ from estimators.catalog import CHECKS, applies
 from estimators.checks import (
     attrition,
     balance,
+    clusters,
     correction,
     design,
     instrument_strength,
@@ -40,6 +41,7 @@ IMPLEMENTATIONS: dict[str, Implementation] = {
     "variation": Implementation(variation.tallies_of, variation.run),
     "instrument_strength": Implementation(instrument_strength.tallies_of, instrument_strength.run),
     "design": Implementation(design.tallies_of, design.run),
+    "clusters": Implementation(clusters.tallies_of, clusters.run),
     "correction": Implementation(correction.tallies_of, correction.run),
 }
 

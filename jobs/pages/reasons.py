@@ -180,6 +180,16 @@ def _strength(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str
     )
 
 
+def _clusters(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
+    if row is None or "clusters" not in facts:
+        return None
+    column = str(row.get("se_kind", "")).partition(":")[2] or "the unit"
+    return (
+        f"of the {facts['clusters']:,} clusters by {column} few carry the estimate (as many as"
+        f" {number(check.value, 2)} alike): the standard error can be far too small"
+    )
+
+
 def _design(check: CheckRow, facts: Mapping[str, Any], row: Row | None) -> str | None:
     if "worst" not in facts:
         return None
@@ -221,6 +231,7 @@ _WHY: dict[str, Callable[[CheckRow, Mapping[str, Any], Row | None], str | None]]
     "variation.residual_share": _variation,
     "instrument_strength.first_stage_f": _strength,
     "design.p_value": _design,
+    "clusters.effective": _clusters,
     "nuisance_quality.outcome_r2": _quality("outcome"),
     "nuisance_quality.treatment_r2": _quality("treatment"),
 }

@@ -80,6 +80,7 @@ def test_thresholds_are_the_studys_own_else_the_catalogues(study):
         "overlap": {"clipped_share": ("<=", 0.05), "ess_share": (">=", 0.5)},
         "balance": {"max_smd_raw": None, "max_smd": ("<=", 0.2)},
         "attrition": {"gap": ("<=", 0.05), "share": None},
+        "clusters": {"effective": (">=", 10.0)},  # always judged where a cluster is declared
     }
 
 

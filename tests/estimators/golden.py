@@ -11,6 +11,7 @@ from pathlib import Path
 
 from conf.keys import NUMERICS
 from estimators.checks import IMPLEMENTATIONS, applicable
+from estimators.checks.clusters import leverage
 from estimators.effects import EffectSpec
 from estimators.tallies import Tallies
 from estimators.units import Units
@@ -23,6 +24,7 @@ from tests.estimators.samples import (
     crossfit,
     effect,
     estimates,
+    family_sums,
     trio,
 )
 
@@ -55,6 +57,7 @@ def figures(units: Units, specs: tuple[EffectSpec, ...]) -> dict[str, dict[str, 
         for name, each in estimates(units, sums).items()
     }
     tallies = Tallies([row for each in sums for row in each.tallies])
+    tallies = tallies.with_rows(leverage(family_sums(units, sums)[None]))
     for spec in specs:
         for check in applicable(spec):
             for each in IMPLEMENTATIONS[check].run(tallies, spec):

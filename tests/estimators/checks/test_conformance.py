@@ -25,7 +25,7 @@ EFFECTS = (
     *instrumented(outcome="s", drop_missing=True),
 )
 # Corrections need calibration rows and designs known propensities: tested with them.
-PLAIN = [name for name in CHECKS if name not in ("correction", "design")]
+PLAIN = [name for name in CHECKS if name not in ("clusters", "correction", "design")]
 
 
 @pytest.fixture(scope="module")
@@ -102,15 +102,18 @@ def test_without_sums_nothing_is_found_and_nothing_breaks(check: str) -> None:
 
 def test_which_check_applies() -> None:
     plr, dose, dropped, kept, mean, pair, *moved = (applicable(each) for each in EFFECTS)
-    assert plr == ["missingness", "nuisance_quality", "variation"]
-    assert dose == ["nuisance_quality", "variation"]
-    assert dropped == ["overlap", "balance", "attrition", "missingness", "nuisance_quality"]
-    assert kept == ["overlap", "balance", "missingness", "nuisance_quality"]
+    assert plr == ["missingness", "nuisance_quality", "variation", "clusters"]
+    assert dose == ["nuisance_quality", "variation", "clusters"]
+    some = ["overlap", "balance", "missingness", "nuisance_quality"]
+    every = ["overlap", "balance", "attrition", "missingness", "nuisance_quality"]
+    assert dropped == [*every, "clusters"]
+    assert kept == [*some, "clusters"]
     assert (mean, pair) == (dropped, kept)
     by_binary, by_continuous, late = moved
-    assert by_binary == ["attrition", "missingness", "nuisance_quality", "instrument_strength"]
-    assert by_continuous == ["nuisance_quality", "instrument_strength"]
-    assert late == [*dropped, "instrument_strength"]
+    of_instrument = ["nuisance_quality", "instrument_strength", "clusters"]
+    assert by_binary == ["attrition", "missingness", *of_instrument]
+    assert by_continuous == of_instrument
+    assert late == [*every, "instrument_strength", "clusters"]
 
 
 def test_tallies_hold_sums_and_no_rows(sums: list[Sums]) -> None:
