@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from estimators import errors
+from tests.syntax import parsed
 from tests.test_security import ROOT, SOURCES
 
 THIS = Path(__file__)
@@ -32,7 +33,7 @@ def is_text(node: ast.AST) -> bool:
 
 def codes(file: Path) -> Iterator[str]:
     """Codes written out in a module; those that are put together of parts are left out."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = parsed(file)
     for call in raised(tree):
         given = [option.value for option in call.keywords if option.arg == "code"]
         if not given and call.keywords:
@@ -64,6 +65,6 @@ def test_there_are_many() -> None:
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_every_error_that_is_raised_has_a_remedy(file: Path) -> None:
-    for call in raised(ast.parse(file.read_text(encoding="utf-8"))):
+    for call in raised(parsed(file)):
         given = {option.arg for option in call.keywords}
         assert given & {"remedy", None}, f"{file.name}:{call.lineno}: {ast.unparse(call)}"

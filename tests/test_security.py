@@ -21,6 +21,7 @@ from jobs.registry.review import PROMOTED, Ruling, decide
 from tests.jobs import record_sample as sample
 from tests.jobs import review_sample as windows
 from tests.jobs.review_sample import ATE
+from tests.syntax import parsed
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("estimators", "conf", "jobs", "pipelines")
@@ -41,7 +42,7 @@ def imports(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_no_module_pickles_evaluates_or_runs_a_shell(file: Path) -> None:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    tree = parsed(file)
     assert not imports(tree) & PICKLING
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call):

@@ -14,7 +14,7 @@ from tests.kills.scenarios import TIERS
 from tests.kills.state import compare
 
 JOBS = Path(__file__).parents[2] / "jobs"
-OWN_TESTS = ("demo_lake.", "erasure.", "migration.", "features.")
+OWN_TESTS = ("demo_lake.", "erasure.", "migration.", "features.", "lake.")
 """Points that tests of their own kill at; features in the tier with the engines."""
 
 
