@@ -35,6 +35,8 @@ NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 """Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
 GRAM_NUMERICS = 1
 """The same of studies on the Gram engine."""
+UNCLUSTERED_NUMERICS = 1
+"""The same of effects without clusters, in the run key: of few units they have t quantiles."""
 DESIGN_NUMERICS = 1
 """The same of studies with a known propensity, whose tallies hold its test."""
 WEIGHTED_NUMERICS = 1
@@ -261,7 +263,7 @@ def run_inputs(study: Study, span: Span, crossfit: str) -> dict[str, Any]:
         "inference": study.inference.model_dump(),
         "checks": thresholds(study),
         "numerics": NUMERICS["estimate"],
-    }
+    } | ({} if study.units.cluster else {"unclustered": UNCLUSTERED_NUMERICS})
 
 
 def study_key(study: Study, span: Span, table_ids: Mapping[str, str], device: str) -> str:

@@ -63,14 +63,16 @@ def contrasts(
     -------
     list of Estimate
         Ids are ``first - second``; `n` counts the units of both, `n_clusters` is the smaller of the
-        two counts, whose degrees of freedom a contrast of few clusters has.
+        two counts, whose degrees of freedom a contrast of few clusters (or units) has.
     """
     first, second = (np.array(side, dtype=np.int64) for side in zip(*pairs, strict=True))
     differences = [contrast(each, first, second) for each in family.across]
     clusters = family.clusters
     counts = None if clusters is None else np.minimum(clusters[first], clusters[second])
     names = [f"{family.ids[i]} - {family.ids[j]}" for i, j in pairs]
-    return conclude(names, differences, counts, level, adjust=adjust)
+    n = family.solved[0].n
+    fewest = np.minimum(n[first], n[second])
+    return conclude(names, differences, counts, level, adjust=adjust, units=fewest)
 
 
 def contrast(solved: Solved, first: Longs, second: Longs) -> Solved:

@@ -2,7 +2,8 @@
 
 Conventions (Chernozhukov et al. 2018; Bach et al. 2022): folds are pooled before solving;
 phi_i = -(psi_a,i theta + psi_b,i) / mean(psi_a); SE = sd(phi) / sqrt(n) with ddof 0; clusters get
-the factor G/(G-1), and t quantiles with G-1 degrees of freedom below 50 clusters. Repetitions: the
+the factor G/(G-1), and t quantiles with G-1 degrees of freedom below 50 clusters; without clusters
+units are as many, so that two units of a group do not pass for a large sample. Repetitions: the
 median theta, and sqrt(median(se_r^2 + (theta_r - median)^2)).
 """
 
@@ -236,6 +237,7 @@ def conclude(
     level: float,
     *,
     adjust: Adjust | None,
+    units: Longs | None = None,
 ) -> list[Estimate]:
     """Figures of a family from its solution in each repetition.
 
@@ -246,6 +248,8 @@ def conclude(
     adjust
         ``romano-wolf`` draws the joint band and stepdown p-values; ``holm`` takes Bonferroni's band
         and Holm's p-values, at no cost; None leaves both out.
+    units
+        ``(M,)`` units whose degrees of freedom an effect without clusters has; None: its own n.
     """
     theta = np.median([each.theta for each in solved], axis=0)
     se = _median_se(solved, theta, [np.diagonal(each.covariance) for each in solved])
@@ -253,7 +257,8 @@ def conclude(
     counts = [None if clusters is None else int(clusters[i]) for i in range(len(ids))]
     codes = [_fault(theta[i], se[i], counts[i]) for i in range(len(ids))]
     good = np.array([code is None for code in codes])
-    degrees = _degrees(clusters, len(ids))
+    owners = solved[0].n if units is None else units
+    degrees = _degrees(owners if clusters is None else clusters)
     with np.errstate(invalid="ignore", divide="ignore"):
         critical = np.asarray(stats.t.ppf(0.5 + level / 2.0, degrees))
         p_value = np.asarray(2.0 * stats.t.sf(np.abs(theta / se), degrees))
@@ -298,11 +303,10 @@ def _fault(theta: float, se: float, clusters: int | None) -> str | None:
     return None if np.isfinite(se) and se > 0 else "no_variation"
 
 
-def _degrees(clusters: Longs | None, size: int) -> Doubles:
-    if clusters is None:
-        return np.full(size, np.inf)
-    few = clusters < FEW_CLUSTERS
-    return np.where(few, np.maximum(clusters - 1.0, 1.0), np.inf)
+def _degrees(owners: Longs) -> Doubles:
+    """Of clusters or units; where none are counted, as of a difference of windows, no limit."""
+    few = (owners < FEW_CLUSTERS) & (owners > 0)
+    return np.where(few, np.maximum(owners - 1.0, 1.0), np.inf)
 
 
 def _joint(

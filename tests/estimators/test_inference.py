@@ -52,8 +52,8 @@ def test_two_units_by_hand() -> None:
     se = np.sqrt(0.25**2 + 0.25**2) / 4
     assert found.theta == 1.75
     assert found.se == pytest.approx(se, rel=1e-14)
-    assert found.ci_high == pytest.approx(1.75 + 1.6448536269514722 * se, rel=1e-14)
-    assert found.p_value == pytest.approx(2 * stats.norm.sf(1.75 / se), rel=1e-12)
+    assert found.ci_high == pytest.approx(1.75 + 6.313751514675043 * se, rel=1e-12), "t(1)"
+    assert found.p_value == pytest.approx(2 * stats.t.sf(1.75 / se, 1), rel=1e-12)
     assert (found.band_low, found.band_high) == (found.ci_low, found.ci_high)
     assert found.p_adjusted == found.p_value
 
@@ -309,3 +309,30 @@ def test_where_only_moments_are_left_there_is_no_se_of_rounding() -> None:
     assert found.se == pytest.approx(small.se, rel=1e-5)
     assert found.se_hc0 is None
     assert small.se_hc0 is not None
+
+
+@pytest.mark.parametrize("n", [2, 3, 10, 49, 50])
+def test_few_units_have_t_quantiles(n: int) -> None:
+    """Two units of a group gave p = 0, as if they were many; from 50 on they are."""
+    few = replace(family([1.0, 2.0], np.eye(2)), n=np.full(2, n))
+    degrees = n - 1 if n < 50 else np.inf
+    for each in estimate([few], 0.95):
+        width = (each.ci_high - each.ci_low) / 2
+        assert width / each.se == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-12)
+        assert each.p_value == pytest.approx(2 * stats.t.sf(each.theta / each.se, degrees))
+        assert each.band_high >= each.ci_high
+
+
+@pytest.mark.parametrize("n", [2, 10, 40])
+def test_small_samples_are_covered(n: int) -> None:
+    """The mean of a few normal values: by normal quantiles .60, .90 and .94 were."""
+    rng, covered, times = np.random.default_rng(n), 0, 2_000
+    for _ in range(times):
+        psi = rng.standard_normal(n)
+        unit = np.zeros((3, 1, 1))
+        unit[0], unit[1], unit[2] = n, -psi.sum(), (psi**2).sum()
+        sums = replace(family([0.0], np.eye(1)), n=np.array([n]), a=np.array([-float(n)]),
+                       b=np.array([psi.sum()]), unit=unit)  # fmt: skip
+        (found,) = estimate([sums], 0.95, drawn=False)
+        covered += found.ci_low <= 0.0 <= found.ci_high
+    assert covered / times > {2: 0.91, 10: 0.92, 40: 0.935}[n]
