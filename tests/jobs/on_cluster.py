@@ -75,15 +75,17 @@ def task_events() -> list[Any]:
     from ray.core.generated import common_pb2
 
     over = {common_pb2.FINISHED, common_pb2.FAILED}
-    deadline = time.monotonic() + 20
+    deadline, before = time.monotonic() + 30, 0
     while True:
+        time.sleep(3.0)  # those of the last second have not come yet
         found = [each for each in ray._private.state.state._get_all_task_events()
                  if each.HasField("task_info")
                  and each.task_info.type == common_pb2.NORMAL_TASK]  # fmt: skip
         ended = [over & set(each.state_updates.state_ts_ns) for each in found]
-        if (found and all(ended)) or time.monotonic() > deadline:
+        settled = 0 < len(found) == before
+        if (settled and all(ended)) or time.monotonic() > deadline:
             return found
-        time.sleep(0.5)
+        before = len(found)
 
 
 def worked() -> dict[str, list[str]]:

@@ -202,7 +202,7 @@ def test_a_ray_worker_killed_in_a_fit_changes_nothing(tmp_path: Path, task: str)
     for name, below in (("inline", 10**9), ("ray", 0)):
         folder = tmp_path / name
         home = folder / "home"
-        prebuilt.write_month(home, FIRST, units=240 if task == "fit_task" else 40_000)
+        prebuilt.write_month(home, FIRST, units=240 if task == "fit_task" else 160_000)
         study = prebuilt.write_study(folder, FITS[task])
         prebuilt.prebuild(study, (FIRST,), prebuilt.place(home))
         profile = folder / "profile.yaml"
