@@ -8,7 +8,7 @@ learner, so of the key, and tolerance is promised instead of bytes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -87,19 +87,32 @@ def fit_together(
     ]
     try:
         return np.concatenate(ray.get(running), axis=1)
-    except ray.exceptions.RayTaskError as error:
-        if not isinstance(error.cause, XGBoostError):
+    except BaseException as error:
+        _end(running)
+        cause = getattr(error, "cause", None)  # of a task's own error
+        if not isinstance(cause, XGBoostError):
             raise
         raise RetryableError(
-            f"a worker of a shared fit was lost: {first_line(error.cause, 200)}",
+            f"a worker of a shared fit was lost: {first_line(cause, 200)}",
             code="ray_lost",
             remedy="run again",
         ) from error
     finally:
-        for each in running:  # a worker without its peers would wait for them
-            ray.cancel(each, force=True)
         with suppress(XGBoostError):  # of a worker that is gone
             tracker.free()
+
+
+def _end(running: Sequence[Any]) -> None:
+    """End tasks that still run: a worker without its peers would wait for them.
+
+    Never one that has ended: Ray 2.60 aborts the driver where a cancellation meets the end of its
+    task (a failed check in ``TaskManager::CompletePendingTask``).
+    """
+    import ray
+
+    _, left = ray.wait(running, num_returns=len(running), timeout=1.0)
+    for each in left:
+        ray.cancel(each, force=True)
 
 
 def _fit_share(
