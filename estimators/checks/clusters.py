@@ -18,13 +18,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from estimators.checks.result import Finding
 from estimators.effects import EffectSpec
 from estimators.inference import FamilySums
+from estimators.sums import sum_by
 from estimators.tallies import Fitted, Tallies, Tally
 from estimators.units import Units
 
+Longs = NDArray[np.int64]
 _SUBJECT = "leverage"
 
 
@@ -36,17 +39,20 @@ def tallies_of(units: Units, fitted: Fitted) -> list[Tally]:
 def leverage(family: Sequence[FamilySums]) -> list[Tally]:
     """G* of every effect of a family and repetition, from the sums of its cells."""
     return [
-        Tally(rep, 0, name, _SUBJECT, None, "raw", int(own.sum()), 1.0, 1.0, x, x * x, 0.0)
+        Tally(rep, 0, name, _SUBJECT, None, "raw", int(cells), 1.0, 1.0, x, x * x, 0.0)
         for rep, sums in enumerate(family)
-        for j, name in enumerate(sums.ids)
-        for own in ((sums.column == j) & (sums.n > 0),)
-        for x in (_effective(np.abs(sums.a[own])),)
+        for name, cells, x in zip(sums.ids, *_effective(sums), strict=True)
     ]
 
 
-def _effective(size: np.ndarray) -> float:
-    total = float(size.sum())
-    return total**2 / float((size**2).sum()) if 0.0 < total < np.inf else 0.0
+def _effective(sums: FamilySums) -> tuple[Longs, list[float]]:
+    """Cells of each effect, and its G*; a calibration's share of the uncertainty is no cell."""
+    own, size = sums.n > 0, len(sums.ids)
+    column, weight = sums.column[own], np.abs(sums.a[own])
+    total, squares = sum_by(column, weight, size), sum_by(column, weight**2, size)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = np.where((total > 0) & (total < np.inf), total**2 / squares, 0.0)
+    return np.bincount(column, minlength=size), found.tolist()
 
 
 def run(tallies: Tallies, effect: EffectSpec) -> list[Finding]:
