@@ -50,7 +50,7 @@ def _effective(sums: FamilySums) -> tuple[Longs, list[float]]:
     own, size = sums.n > 0, len(sums.ids)
     column, weight = sums.column[own], np.abs(sums.a[own])
     total, squares = sum_by(column, weight, size), sum_by(column, weight**2, size)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         found = np.where((total > 0) & (total < np.inf), total**2 / squares, 0.0)
     return np.bincount(column, minlength=size), found.tolist()
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.coverage import grid
+from tests.coverage import committed, grid
 from tests.coverage.gram import FAMILY, METHODS, fit, target
 from tests.coverage.models import draw
 from tests.estimators.samples import crossfit, effect, estimates
 
 CONFIG, CELLS = grid.read(grid.HERE / "gram.yaml")
-ROWS = grid.HERE / "results" / "gram.csv"
-SUMMARY = grid.HERE / "results" / "gram_summary.csv"
+SUMMARY = committed.rows("gram_summary")
 
 
 WIDE = {
@@ -26,20 +24,15 @@ WIDE = {
 """Known to be conservative: noisy fits of small arms, see gram.yaml."""
 
 
-def summary() -> list[dict[str, str]]:
-    with SUMMARY.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_cell_is_there_in_full() -> None:
-    rows = {(row["cell"], row["method"]): row for row in summary()}
+    rows = {(row["cell"], row["method"]): row for row in SUMMARY}
     assert set(rows) == {(cell.name, method) for cell in CELLS for method in METHODS}
     for row in rows.values():
         count = 300 if row["bad"] == "True" else 1000
         assert (int(row["repetitions"]), int(row["failed"])) == (count, 0)
 
 
-@pytest.mark.parametrize("row", summary(), ids=lambda row: f"{row['cell']}-{row['method']}")
+@pytest.mark.parametrize("row", SUMMARY, ids=lambda row: f"{row['cell']}-{row['method']}")
 def test_cells_pass_and_the_wide_ones_are_wide(row: dict[str, str]) -> None:
     assert row["passed"] == str(grid.passes(row))
     if row["bad"] == "True":
@@ -51,7 +44,7 @@ def test_cells_pass_and_the_wide_ones_are_wide(row: dict[str, str]) -> None:
 
 
 def test_the_penalty_that_predicts_best_is_too_strong_for_an_effect() -> None:
-    rows = {(row["cell"], row["method"]): row for row in summary()}
+    rows = {(row["cell"], row["method"]): row for row in SUMMARY}
     chosen = [cell.name for cell in CELLS if cell.bad]
     for name in chosen:
         for method in ("plr", "ate", "att"):
@@ -61,19 +54,12 @@ def test_the_penalty_that_predicts_best_is_too_strong_for_an_effect() -> None:
 
 
 def test_the_summary_follows_from_the_rows() -> None:
-    again = [
-        {key: str(value) for key, value in row.items()}
-        for row in grid.summarise(CELLS, ROWS, FAMILY)
-    ]
-    assert again == summary()
+    assert committed.summarised(CELLS, FAMILY) == SUMMARY
 
 
 @pytest.mark.parametrize("cell", CELLS[:4], ids=lambda cell: cell.name)
 def test_a_row_can_be_had_again(cell: grid.Cell) -> None:
-    with ROWS.open(newline="") as file:
-        recorded = next(
-            row for row in csv.DictReader(file) if (row["cell"], row["rep"]) == (cell.name, "7")
-        )
+    (recorded,) = committed.repetition("gram", cell, 7)
     again = grid.repeat(CONFIG, cell, 7, cell.seeds()[7], FAMILY)
     for name in (f"{method}_{figure}" for method in METHODS for figure in grid.FIGURES):
         assert float(again[name]) == pytest.approx(float(recorded[name]), rel=1e-5)

@@ -9,25 +9,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tests.coverage import grid
+from tests.coverage import committed, grid
 from tests.coverage.designs import WORLDS, draw, truth
 
 CONFIG, CELLS = grid.read(grid.HERE / "grid.yaml")
-RESULTS = grid.HERE / "results"
-SUMMARY = RESULTS / "grid_summary.csv"
+SUMMARY = committed.rows("grid_summary")
 
 
 WIDE = {("sparse-500-lasso_500", "ate"), ("sparse-500-lasso_500", "att")}
 """Known to be conservative: 50 covariates for arms of 200 rows, see grid.yaml."""
 
 
-def summary() -> list[dict[str, str]]:
-    with SUMMARY.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_cell_is_there_in_full() -> None:
-    rows = {(row["cell"], row["method"]): row for row in summary()}
+    rows = {(row["cell"], row["method"]): row for row in SUMMARY}
     assert set(rows) == {(cell.name, method) for cell in CELLS for method in grid.METHODS}
     for cell in CELLS:
         for method in grid.METHODS:
@@ -36,7 +30,7 @@ def test_every_cell_is_there_in_full() -> None:
             assert int(row["failed"]) == 0
 
 
-@pytest.mark.parametrize("row", summary(), ids=lambda row: f"{row['cell']}-{row['method']}")
+@pytest.mark.parametrize("row", SUMMARY, ids=lambda row: f"{row['cell']}-{row['method']}")
 def test_cells_pass_and_the_bad_one_does_not(row: dict[str, str]) -> None:
     assert row["passed"] == str(grid.passes(row))
     if row["bad"] == "True":
@@ -53,15 +47,11 @@ def test_cells_pass_and_the_bad_one_does_not(row: dict[str, str]) -> None:
 
 
 def test_the_summary_follows_from_the_rows() -> None:
-    again = [
-        {key: str(value) for key, value in row.items()}
-        for row in grid.summarise(CELLS, RESULTS / "grid.csv")
-    ]
-    assert again == summary()
+    assert committed.summarised(CELLS) == SUMMARY
 
 
 def test_monte_carlo_errors() -> None:
-    for row in summary():
+    for row in SUMMARY:
         p, n = float(row["coverage"]), int(row["repetitions"])
         assert float(row["coverage_mc_se"]) == pytest.approx(math.sqrt(p * (1 - p) / n), abs=1e-4)
 
@@ -77,10 +67,7 @@ def test_monte_carlo_errors() -> None:
 )
 def test_a_row_can_be_had_again(cell: grid.Cell) -> None:
     """A repetition is a function of the cell's name and its number, and of the code."""
-    with (RESULTS / "grid.csv").open(newline="") as file:
-        recorded = next(
-            row for row in csv.DictReader(file) if (row["cell"], row["rep"]) == (cell.name, "7")
-        )
+    (recorded,) = committed.repetition("grid", cell, 7)
     again = grid.repeat(CONFIG, cell, 7, cell.seeds()[7])
     for method in grid.METHODS:
         for figure in grid.FIGURES:

@@ -2,46 +2,34 @@
 
 from __future__ import annotations
 
-import csv
-
 import numpy as np
 import pytest
 
-from tests.coverage import grid, iivm_parts
+from tests.coverage import committed, grid, iivm_parts
 from tests.coverage.iivm import FAMILY, METHODS
 
 CONFIG, CELLS = grid.read(grid.HERE / "iivm.yaml")
-RESULTS = grid.HERE / "results"
-
-
-def rows(name: str) -> list[dict[str, str]]:
-    with (RESULTS / name).open(newline="") as file:
-        return list(csv.DictReader(file))
 
 
 def test_the_summary_is_whole_and_follows_from_the_rows() -> None:
-    found = rows("iivm_summary.csv")
+    found = committed.rows("iivm_summary")
     assert {(row["cell"], row["method"]) for row in found} == {
         (cell.name, method) for cell in CELLS for method in METHODS
     }
     assert {(row["repetitions"], row["failed"]) for row in found} == {("1000", "0")}
-    again = [
-        {key: str(value) for key, value in row.items()}
-        for row in grid.summarise(CELLS, RESULTS / "iivm.csv", FAMILY)
-    ]
-    assert again == found
+    assert committed.summarised(CELLS, FAMILY) == found
 
 
 def test_all_cells_pass_but_the_wide_one() -> None:
-    for row in rows("iivm_summary.csv"):
+    for row in committed.rows("iivm_summary"):
         wide = (row["cell"], row["method"]) == ("linear-500-linear", "iivm")
         assert row["passed"] == str(not wide)
 
 
 def test_the_draws_are_those_of_the_models_grid() -> None:
     """So that the known propensity is the only difference from the cell that is too wide."""
-    ours = {row["rep"]: row for row in rows("iivm.csv") if row["cell"] == "linear-500-linear"}
-    for row in rows("models.csv")[:50]:
+    ours = {row["rep"]: row for row in committed.rows("iivm") if row["cell"] == "linear-500-linear"}
+    for row in committed.rows("models")[:50]:
         if row["cell"] == "linear-500-linear":
             assert float(row["iivm_theta"]) == pytest.approx(
                 float(ours[row["rep"]]["iivm_theta"]), rel=1e-5
@@ -49,7 +37,7 @@ def test_the_draws_are_those_of_the_models_grid() -> None:
 
 
 def test_two_fits_together_make_it_wide_and_neither_alone() -> None:
-    small = {row["fitted"]: row for row in rows("iivm_parts.csv") if row["n"] == "500"}
+    small = {row["fitted"]: row for row in committed.rows("iivm_parts") if row["n"] == "500"}
     for fitted, row in small.items():
         ratio, error = float(row["se_over_sd"]), float(row["mc_se"])
         if {"g", "m"} <= set(fitted):

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.coverage import grid
+from tests.coverage import committed, grid
 from tests.coverage.joint import FAMILY, TRUTHS, draw
 
 CONFIG, CELLS = grid.read(grid.HERE / "joint.yaml")
-ROWS = grid.HERE / "results" / "joint.csv"
-SUMMARY = grid.HERE / "results" / "joint_summary.csv"
-
-
-def summary() -> list[dict[str, str]]:
-    with SUMMARY.open(newline="") as file:
-        return list(csv.DictReader(file))
+SUMMARY = committed.rows("joint_summary")
 
 
 def test_every_cell_is_there_in_full_and_passes() -> None:
-    rows = {(row["cell"], row["method"]): row for row in summary()}
+    rows = {(row["cell"], row["method"]): row for row in SUMMARY}
     assert set(rows) == {(cell.name, method) for cell in CELLS for method in TRUTHS}
     for row in rows.values():
         assert (int(row["repetitions"]), int(row["failed"])) == (1000, 0)
@@ -31,19 +24,12 @@ def test_every_cell_is_there_in_full_and_passes() -> None:
 
 
 def test_the_summary_follows_from_the_rows() -> None:
-    again = [
-        {key: str(value) for key, value in row.items()}
-        for row in grid.summarise(CELLS, ROWS, FAMILY)
-    ]
-    assert again == summary()
+    assert committed.summarised(CELLS, FAMILY) == SUMMARY
 
 
 @pytest.mark.parametrize("cell", [CELLS[0], CELLS[-1]], ids=lambda cell: cell.name)
 def test_a_row_can_be_had_again(cell: grid.Cell) -> None:
-    with ROWS.open(newline="") as file:
-        recorded = next(
-            row for row in csv.DictReader(file) if (row["cell"], row["rep"]) == (cell.name, "7")
-        )
+    (recorded,) = committed.repetition("joint", cell, 7)
     again = grid.repeat(CONFIG, cell, 7, cell.seeds()[7], FAMILY)
     for name in (f"{method}_{figure}" for method in TRUTHS for figure in grid.FIGURES):
         assert float(again[name]) == pytest.approx(float(recorded[name]), rel=1e-5)

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from tests.coverage import grid
+from tests.coverage import committed, grid
 from tests.coverage.models import ARMS, FAMILY, METHODS, SHARES, draw, target
 
 CONFIG, CELLS = grid.read(grid.HERE / "models.yaml")
-ROWS = grid.HERE / "results" / "models.csv"
-SUMMARY = grid.HERE / "results" / "models_summary.csv"
+SUMMARY = committed.rows("models_summary")
 
 WIDE = ("linear-500-linear", "iivm")
 """Known to be conservative: noisy fits of small arms, see models.yaml."""
 
 
-def summary() -> list[dict[str, str]]:
-    with SUMMARY.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_every_cell_is_there_in_full() -> None:
-    rows = {(row["cell"], row["method"]): row for row in summary()}
+    rows = {(row["cell"], row["method"]): row for row in SUMMARY}
     assert set(rows) == {(cell.name, method) for cell in CELLS for method in METHODS}
     for row in rows.values():
         assert (int(row["repetitions"]), int(row["failed"])) == (1000, 0)
 
 
-@pytest.mark.parametrize("row", summary(), ids=lambda row: f"{row['cell']}-{row['method']}")
+@pytest.mark.parametrize("row", SUMMARY, ids=lambda row: f"{row['cell']}-{row['method']}")
 def test_cells_pass_and_the_wide_one_is_wide(row: dict[str, str]) -> None:
     assert abs(float(row["bias_over_sd"])) <= 0.15
     assert 0.925 <= float(row["coverage"]) <= 0.975
@@ -44,19 +37,12 @@ def test_cells_pass_and_the_wide_one_is_wide(row: dict[str, str]) -> None:
 
 
 def test_the_summary_follows_from_the_rows() -> None:
-    again = [
-        {key: str(value) for key, value in row.items()}
-        for row in grid.summarise(CELLS, ROWS, FAMILY)
-    ]
-    assert again == summary()
+    assert committed.summarised(CELLS, FAMILY) == SUMMARY
 
 
 def test_a_row_can_be_had_again() -> None:
     cell = CELLS[0]
-    with ROWS.open(newline="") as file:
-        recorded = next(
-            row for row in csv.DictReader(file) if (row["cell"], row["rep"]) == (cell.name, "7")
-        )
+    (recorded,) = committed.repetition("models", cell, 7)
     again = grid.repeat(CONFIG, cell, 7, cell.seeds()[7], FAMILY)
     for method in METHODS:
         for figure in grid.FIGURES:
