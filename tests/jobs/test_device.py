@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +17,8 @@ from pipelines.backfill_report import Request
 from pipelines.plan import plan
 from pipelines.run import run_study
 from tests.jobs import prebuilt
+from tests.jobs.gpu_by_word import said_by
 
-ROOT = Path(__file__).resolve().parents[2]
 MONTH = prebuilt.MONTHS[0]
 TREES = prebuilt.STUDY.replace("linear", "xgboost")
 GRAM = prebuilt.STUDY.replace("linear", "gram").replace("  - {method: irm, estimand: ate}\n", "")
@@ -71,20 +68,16 @@ def test_no_command_begins(
 
 
 ON_RAY = """
-import json, sys, tempfile
-from pathlib import Path
+import json
 from conf.profile import load_profile
 from estimators.errors import PlatformError
 from jobs.fits import fits
 from estimators.crossfit import plan, tasks
 from tests.estimators.samples import BOOSTED, Size, build, effect
+from tests.jobs.gpu_by_word import promised
 from tests.jobs.on_cluster import task_events
-import ray
 
-with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
-    # A GPU by word alone: Ray shares it out, and only the fit finds that none is there.
-    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, _temp_dir=scratch,
-             object_store_memory=100_000_000, log_to_driver=False, logging_level="ERROR")
+with promised():
     units = build(11, Size(120, k=2, reps=1))
     work = plan(units, (effect(outcome_learner=BOOSTED, treatment_learner=BOOSTED),))
     base = load_profile("local")
@@ -99,7 +92,6 @@ with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
             codes[share] = error.code, str(error)
     asked = [dict(each.task_info.required_resources).get("GPU") for each in task_events()]
     print(json.dumps([codes, asked]))
-    ray.shutdown()
 """
 
 
@@ -107,15 +99,7 @@ with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
 @pytest.mark.slow
 @pytest.mark.engines
 def test_a_fit_on_ray_asks_for_its_share_of_a_gpu_and_finds_none(tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, "-c", ON_RAY], capture_output=True, text=True, check=False,
-        cwd=ROOT, timeout=250,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path),
-             "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
-             "RAY_worker_niceness": "0"},
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    codes, asked = json.loads(ran.stdout.splitlines()[-1])
+    codes, asked = said_by(ON_RAY, tmp_path)
     assert codes["0.25"][0] == "no_gpu"
     assert "no CUDA device" in codes["0.25"][1], "the worker did not say so itself"
     assert codes["2.0"][0] == "no_gpu"

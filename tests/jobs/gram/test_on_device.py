@@ -5,7 +5,6 @@ JAX's CPU device stands where a GPU is not; the tests with the mark `gpu` take a
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from functools import partial
@@ -24,10 +23,10 @@ from jobs.estimate import read_effects
 from jobs.gram import products, tasks
 from jobs.gram.compute import Computed, compute
 from jobs.lake import read_record
+from tests.jobs.gpu_by_word import ROOT, said_by
 from tests.jobs.gram import clinic
 from tests.jobs.gram.test_interactive import IRM
 
-ROOT = Path(__file__).resolve().parents[3]
 CPU = partial(products.on_platform, "cpu")
 """An opener: products on JAX's CPU device."""
 ONE = IRM.replace("repetitions: 2", "repetitions: 1")
@@ -198,21 +197,18 @@ def test_two_processes_give_the_same_bytes(tmp_path: Path, platform: str) -> Non
 
 
 ON_RAY = """
-import json, sys, tempfile
+import json, sys
 from pathlib import Path
-import ray
 from ray.core.generated import common_pb2
 from estimators.errors import PlatformError
 from jobs.gram.compute import compute
+from tests.jobs.gpu_by_word import promised
 from tests.jobs.gram import clinic
 from tests.jobs.gram.test_on_device import CPU, ONE, same, silent
 from tests.jobs.on_cluster import task_events
 
 home = Path(sys.argv[1])
-with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
-    # A GPU by word alone: Ray shares it out, and only the task finds that none is there.
-    ray.init(address="local", num_cpus=1, num_gpus=1, include_dashboard=False, _temp_dir=scratch,
-             object_store_memory=100_000_000, log_to_driver=False, logging_level="ERROR")
+with promised():
     file = clinic.write(home, clinic.visits(range(2)), ONE)
     found, built = clinic.prebuild(file, clinic.place(home))
     base = clinic.place(home, inline=False)
@@ -236,7 +232,6 @@ with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
     for name, table in theirs.tables.items():
         same(table, ours.tables[name])
     print(json.dumps([codes, asked]))
-    ray.shutdown()
 """
 
 
@@ -245,15 +240,7 @@ with tempfile.TemporaryDirectory(prefix="cw-", dir="/tmp") as scratch:
 @pytest.mark.engines
 def test_on_ray_tasks_that_make_products_ask_for_their_share(tmp_path: Path) -> None:
     pytest.importorskip("jax")
-    ran = subprocess.run(
-        [sys.executable, "-c", ON_RAY, str(tmp_path)], capture_output=True, text=True,
-        check=False, cwd=ROOT, timeout=250,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "HOME": str(tmp_path),
-             "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0",
-             "RAY_worker_niceness": "0"},
-    )  # fmt: skip
-    assert ran.returncode == 0, ran.stderr
-    codes, asked = json.loads(ran.stdout.splitlines()[-1])
+    codes, asked = said_by(ON_RAY, tmp_path)
     assert codes["0.25"][0] == codes["2.0"][0] == "no_gpu"
     assert "no CUDA device" in codes["0.25"][1], "the worker did not say so itself"
     assert "asks for 2 GPU and no node of Ray has more than 1" in codes["2.0"][1]
