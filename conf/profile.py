@@ -79,6 +79,9 @@ class Profile(Section):
     spark: Spark = Spark()
     ray: Ray = Ray()
     prefect: Prefect = Prefect()
+    grams: Literal["ray", "spark"] = Field(
+        "ray", description="Who sums the blocks of `learner: gram`; `spark`: the executors."
+    )
     device: Literal["cpu", "cuda"] = "cpu"
     mlflow_uri: str = "sqlite:///{home}/mlflow/mlflow.db"
     scores_max_rows: int = Field(1_000_000, ge=0)

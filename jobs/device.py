@@ -18,8 +18,9 @@ def check_device(study: Study, profile: Profile) -> None:
     Raises
     ------
     PlatformError
-        ``device``: a learner does not run there; ``no_gpu``: there is no such device; ``no_jax``:
-        the Gram engine's package for it is not installed.
+        ``device``: a learner, or the workers of the profile's `grams`, do not run there;
+        ``no_gpu``: there is no such device; ``no_jax``: the Gram engine's package for it is not
+        installed.
     """
     if profile.device == "cpu":
         return
@@ -27,6 +28,12 @@ def check_device(study: Study, profile: Profile) -> None:
 
     for name in _learners(study):
         check_runs_on(name, profile.device)
+    if profile.grams == "spark" and gram_learner(study) is not None:
+        raise PlatformError(
+            "the profile has Spark sum the blocks of `learner: gram`, and GPUs are Ray's",
+            code="device",
+            remedy="leave `grams` of the profile at `ray`, or set device: cpu",
+        )
     if profile.ray.address != "local":
         return
     if gram_learner(study) is None:

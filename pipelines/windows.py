@@ -11,6 +11,7 @@ from typing import Any
 
 from conf.keys import features_key
 from conf.load import LoadedStudy
+from conf.plan import gram_learner
 from conf.profile import Profile
 from jobs import crossfit, estimate, features, ledger, register, resolve
 from jobs.crossfit_key import crossfit_key_of
@@ -30,7 +31,6 @@ from pipelines.stagewise import Engines, Passage, StageMaker, Turnstile
 ROUND = 100
 """Windows that go stage by stage together: engines start once a round."""
 _STAGES = ("resolve", "features", "crossfit", "estimate", "register")
-_ENGINE_OF = {"features": "spark", "crossfit": "ray"}
 
 Body = Callable[[], Awaitable[Execution]]
 Wrap = Callable[[PlannedWindow, Body], Awaitable[Execution]]
@@ -72,6 +72,8 @@ class _Crew:
                 "ray": lambda: ray_cluster(place),
             }
         )
+        in_spark = place.grams == "spark" and gram_learner(loaded.study) is not None
+        self.engine_of = {"features": "spark", "crossfit": "spark" if in_spark else "ray"}
         self._done: Counter[str] = Counter()
 
     async def round(self, todo: Sequence[PlannedWindow], wrap: Wrap) -> None:
@@ -95,12 +97,15 @@ class _Crew:
 
     def stop(self) -> None:
         """Stop the engines that are up."""
-        for name in _ENGINE_OF.values():
+        for name in set(self.engine_of.values()):
             self.engines.stop(name)
 
     def _stop_after(self, stage: str) -> None:
-        if stage in _ENGINE_OF:
-            self.engines.stop(_ENGINE_OF[stage])
+        """Stop the stage's engine, unless a later one needs it too."""
+        later = [self.engine_of.get(each) for each in _STAGES[_STAGES.index(stage) + 1 :]]
+        name = self.engine_of.get(stage)
+        if name is not None and name not in later:
+            self.engines.stop(name)
 
     def _passed(self, stage: str) -> None:
         self._done[stage] += 1
@@ -164,7 +169,9 @@ class _Way:
         build = crew.engines.running("spark", features.build, lambda: not _built(resolved, place))
         built: Stage = await self._do("features", build, resolved, place, tell)
         execution.committed(built)
-        fit = crew.engines.running("ray", crossfit.run, lambda: _needs_ray(resolved, built, place))
+        fit = crew.engines.running(
+            crew.engine_of["crossfit"], crossfit.run, lambda: _needs_workers(resolved, built, place)
+        )
         fitted: Stage = await self._do("crossfit", fit, resolved, built, place, tell)
         execution.committed(fitted)
         found: Stage = await self._do("estimate", estimate.run, resolved, fitted, place, tell)
@@ -189,7 +196,7 @@ def _built(resolved: Resolved, place: Profile) -> bool:
     return ledger.find(place.record_root, "features", key) is not None
 
 
-def _needs_ray(resolved: Resolved, built: Stage, place: Profile) -> bool:
+def _needs_workers(resolved: Resolved, built: Stage, place: Profile) -> bool:
     study = resolved.loaded.study
     key = crossfit_key_of(resolved, built, place)
     if ledger.find(place.record_root, "crossfit", key) is not None:

@@ -6,6 +6,7 @@ batch's rows block by block into one file, and a task reads its own pieces from 
 
 from __future__ import annotations
 
+import platform
 from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from estimators.errors import PlatformError, Where
 from estimators.gram.columns import Coded, Column, Rows
 from estimators.gram.layout import WHOLE
 from estimators.gram.record_pass import CELL
@@ -139,7 +141,17 @@ class Blocks:
 
     def _pieces(self, blocks: tuple[Block, ...]) -> Iterator[Doubles]:
         columns = len(self.frame.rows)
-        with open(self.path, "rb", buffering=0) as source:
+        try:
+            opened = open(self.path, "rb", buffering=0)  # noqa: SIM115  closed below
+        except FileNotFoundError as error:
+            raise PlatformError(
+                f"a worker on {platform.node()} does not see the rows that were set aside for it",
+                code="home_not_shared",
+                where=Where(file=self.path),
+                remedy="put CAUSEWAY_HOME on a disk that all workers mount under the same path, or"
+                " let this machine alone work (`ray.address: local`)",
+            ) from error
+        with opened as source:
             for block in blocks:
                 for offset, n in zip(block.pieces[::2], block.pieces[1::2], strict=True):
                     source.seek(offset)

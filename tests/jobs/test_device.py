@@ -45,18 +45,25 @@ def backfill_it(study: str, profile: str) -> CausewayError | None:
 @WITHOUT
 @pytest.mark.parametrize("command", [run_it, plan_it, backfill_it])
 @pytest.mark.parametrize(
-    ("text", "code"), [(TREES, "no_gpu"), (prebuilt.STUDY, "device"), (GRAM, "no_gpu")]
+    "case",
+    [
+        (TREES, "", "no_gpu"),
+        (prebuilt.STUDY, "", "device"),
+        (GRAM, "", "no_gpu"),
+        (GRAM, "grams: spark\n", "device"),
+    ],
 )
 def test_no_command_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any, text: str, code: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Any, case: tuple[str, str, str]
 ) -> None:
+    text, more, code = case
     for name in ("PREFECT_API_URL", "CAUSEWAY_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     home = tmp_path / "home"
     monkeypatch.setenv("CAUSEWAY_HOME", str(home))
     prebuilt.write_lake(home, (MONTH,))
     study, profile = prebuilt.write_study(tmp_path, text), tmp_path / "gpu.yaml"
-    profile.write_text("device: cuda\n")
+    profile.write_text(f"device: cuda\n{more}")
     try:
         found = command(str(study), str(profile))
     except CausewayError as raised:

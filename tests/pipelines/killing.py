@@ -1,7 +1,8 @@
 """A backfill of one window, in which a process of its engines is killed in the middle of a stage.
 
 ``python -m tests.pipelines.killing TITLE STAGE STUDY WINDOW PROFILE`` in a session of its own
-writes how many were killed, the window's digests and the error, as JSON.
+writes how many were killed, the window's digests and the error, as JSON. ``STAGE/WORDS`` waits for
+words in the stage's progress.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ def main(wanted: str, stage: str, study: str, window: str, profile: str) -> None
     """Backfill; the kill comes once the stage has begun."""
     killed: list[int] = []
     begun = threading.Event()
+    stage, _, words = stage.partition("/")
 
     def progress(name: str, done: int, total: int, note: str = "") -> None:
-        if name == stage and note and not begun.is_set():
+        if name == stage and note and words in note and not begun.is_set():
             begun.set()
             threading.Thread(target=kill, args=(wanted, killed), daemon=True).start()
 

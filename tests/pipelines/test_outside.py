@@ -214,6 +214,29 @@ def test_a_ray_worker_killed_in_a_fit_changes_nothing(tmp_path: Path, task: str)
     assert found["ray"][2] == ""
 
 
+@pytest.mark.timeout(600)
+def test_spark_is_killed_while_it_sums_blocks_and_started_once_more(tmp_path: Path) -> None:
+    found = {}
+    for name, grams in (("inline", "ray"), ("spark", "spark")):
+        folder = tmp_path / name
+        home = folder / "home"
+        prebuilt.write_month(home, FIRST, units=160_000)
+        study = prebuilt.write_study(folder, FITS["gram_task"])
+        prebuilt.prebuild(study, (FIRST,), prebuilt.place(home))
+        profile = folder / "profile.yaml"
+        below = 10**9 if name == "inline" else 0
+        profile.write_text(
+            f"grams: {grams}\nray: {{inline_below: {below}}}\nspark: {{memory: 1g}}\n"
+        )
+        found[name] = with_a_kill(
+            home, "java", "crossfit/partial Grams", str(study), FIRST, str(profile)
+        )
+    assert found["inline"][0] == 0
+    assert found["spark"][0] == 1, "Spark was not there to kill"
+    assert found["spark"][1:] == found["inline"][1:]
+    assert found["spark"][2] == ""
+
+
 def test_sparks_virtual_machine_is_killed_and_started_once_more(tmp_path: Path) -> None:
     found = {}
     for name, victim in (("left alone", "nobody"), ("killed", "java")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from array import array
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from estimators.errors import (
 from estimators.learners import Design, open_fold
 from jobs import crossfit, estimate
 from jobs.estimate import read_effects
+from jobs.gram.blocks import Block, Blocks
 from tests.jobs.gram import clinic
 
 TEXT = (
@@ -69,6 +71,14 @@ def test_constant_and_collinear_covariates_change_nothing(tmp_path: Path) -> Non
         for other in (constant, copied):
             assert other[effect_id]["theta"] == pytest.approx(row["theta"], rel=1e-9, abs=1e-9)
             assert other[effect_id]["se"] == pytest.approx(row["se"], rel=1e-9)
+
+
+def test_a_worker_that_does_not_see_the_home_says_so(tmp_path: Path) -> None:
+    file = Blocks(str(tmp_path / "rows"), SimpleNamespace(rows=("dose",)), {})
+    with pytest.raises(PlatformError, match="does not see the rows") as caught:
+        file.read(Block(0, 0, array("q", [0, 5]), ""))
+    assert caught.value.code == "home_not_shared"
+    assert "CAUSEWAY_HOME" in caught.value.remedy
 
 
 def gone(rows: pa.Table) -> np.ndarray:

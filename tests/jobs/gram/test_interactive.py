@@ -230,9 +230,16 @@ def test_a_new_day_on_the_arms_sums_of_yesterday(
 
 
 @pytest.mark.engines
-def test_ray_gives_the_bytes_of_inline(tmp_path: Path, ray_session: Any) -> None:
+@pytest.mark.parametrize(
+    ("grams", "engine"),
+    [("ray", "ray_session"), pytest.param("spark", "spark", marks=pytest.mark.slow)],
+)
+def test_workers_give_the_bytes_of_inline(
+    tmp_path: Path, grams: str, engine: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(engine)
     here = run(tmp_path / "inline", 2)[1]
-    assert run(tmp_path / "ray", 2, inline=False)[1].digest == here.digest
+    assert run(tmp_path / grams, 2, inline=False, grams=grams)[1].digest == here.digest
 
 
 def test_arms_that_cannot_be_had(tmp_path: Path) -> None:

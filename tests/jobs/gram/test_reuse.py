@@ -169,8 +169,12 @@ def test_a_lent_layout_is_the_windows(home: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.engines
-def test_ray_gives_the_bytes_of_inline(home: Path, tmp_path: Path, ray_session: Any) -> None:
-    profile = clinic.place(tmp_path / "ray", inline=False)
+@pytest.mark.parametrize(("grams", "engine"), [("ray", "ray_session"), ("spark", "spark")])
+def test_workers_give_the_bytes_of_inline(
+    home: Path, tmp_path: Path, grams: str, engine: str, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue(engine)
+    profile = clinic.place(tmp_path / grams, inline=False, grams=grams)
     file = clinic.write(profile.home, clinic.visits(range(3), a_day=300), DAILY)
     found, built = clinic.prebuild(file, profile, files=3, seed=9)
     here = crossfit.run(
