@@ -13,6 +13,7 @@ from estimators.cuda import cuda_devices, no_gpu
 from estimators.effects import Spec
 from estimators.learners.batches import Batches, batch, spans
 from estimators.learners.design import Design, Doubles, Index
+from estimators.learners.labels import AS_THEY_ARE, Labels, labels, weighted_mean
 
 Singles = NDArray[np.float32]
 _PROBABILITY_FLOOR = 1e-6
@@ -51,10 +52,12 @@ class BoostedFold:
 
     def predict(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> Doubles:
         """Train on `y` and predict the held-out rows."""
-        self.matrix.set_info(label=y)
-        settings = self._settings(y, kind, spec, seed)
+        scale = self._labels(y, kind, spec)
+        given = scale.of(y)
+        self.matrix.set_info(label=given)
+        settings = self._settings(given, kind, spec, seed)
         booster = xgb.train(settings, self.matrix, num_boost_round=spec["n_estimators"])
-        return self._predicted(booster, spec["n_estimators"])
+        return scale.back(self._predicted(booster, spec["n_estimators"]))
 
     def stopped(
         self, y: Doubles, kind: Kind, spec: Spec, seed: int, truth: Doubles, *, patience: int
@@ -66,12 +69,14 @@ class BoostedFold:
         tuple
             `spec` with the best number of rounds, and its predictions.
         """
-        self.matrix.set_info(label=y)
+        scale = self._labels(y, kind, spec)
+        given = scale.of(y)
+        self.matrix.set_info(label=given)
         held_out = self._binned(spec, self.held_out, self.held_out_weight, ref=self.matrix)
-        held_out.set_info(label=truth)
+        held_out.set_info(label=scale.of(truth))
         metric = "logloss" if kind == "binary" else "rmse"
         booster = xgb.train(
-            self._settings(y, kind, spec, seed) | {"eval_metric": metric},
+            self._settings(given, kind, spec, seed) | {"eval_metric": metric},
             self.matrix,
             num_boost_round=spec["n_estimators"],
             evals=[(held_out, "judge")],
@@ -79,7 +84,13 @@ class BoostedFold:
             verbose_eval=False,
         )
         rounds = booster.best_iteration + 1
-        return {**spec, "n_estimators": rounds}, self._predicted(booster, rounds)
+        return {**spec, "n_estimators": rounds}, scale.back(self._predicted(booster, rounds))
+
+    def _labels(self, y: Doubles, kind: Kind, spec: Spec) -> Labels:
+        """How a target is given; penalties on gains and leaves are in a continuous one's unit."""
+        if kind == "binary":
+            return AS_THEY_ARE
+        return labels(y, self.weight, rescale=not (spec["gamma"] or spec["reg_alpha"]))
 
     def _binned(
         self,
@@ -126,7 +137,7 @@ class BoostedFold:
         )
 
     def _settings(self, y: Doubles, kind: Kind, spec: Spec, seed: int) -> dict[str, Any]:
-        base = _mean(y, self.weight)
+        base = weighted_mean(y, self.weight)
         if kind == "binary":
             base = min(max(base, _PROBABILITY_FLOOR), 1.0 - _PROBABILITY_FLOOR)
         return {
@@ -138,15 +149,6 @@ class BoostedFold:
             "nthread": self.threads,
             "seed": seed,
         }
-
-
-def _mean(y: Doubles, weight: Doubles | None) -> float:
-    """The weighted mean; of the rows of all workers where several train together."""
-    if not xgb.collective.is_distributed():
-        return float(y.mean() if weight is None else np.average(y, weights=weight))
-    w = np.ones(len(y)) if weight is None else weight
-    sums = xgb.collective.allreduce(np.array([(w * y).sum(), w.sum()]), xgb.collective.Op.SUM)
-    return float(sums[0] / sums[1])
 
 
 def require_cuda() -> None:

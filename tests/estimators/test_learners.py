@@ -90,6 +90,37 @@ def test_boosting_is_plain_xgboost() -> None:
     assert ours == pytest.approx(model.predict(design.values[test]), abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shift", "factor"),
+    [(0.0, 1e-5), (0.0, 2.0**-70), (0.0, 1e150), (1e9, 1.0), (-7e12, 1e4), (1e-3, 1e-6)],
+)
+def test_the_unit_and_the_zero_of_a_label_do_not_matter(shift: float, factor: float) -> None:
+    """In float32 an offset of 1e9 would leave steps of 64; gains below 1e-6 would be no splits."""
+    design, train, test, weight, y = data()
+    spec = BOOSTED | {"n_estimators": 40}
+    found, rounds = [], []
+    for values in (y, shift + factor * y):
+        opened = open_fold(spec, design, train, test, weight)
+        found.append(opened.predict(values[train], "continuous", spec, 5))
+        stopped = opened.stopped(values[train], "continuous", spec, 5, values[test], patience=3)
+        rounds.append(stopped[0]["n_estimators"])
+        found.append(stopped[1])
+    assert rounds[0] == rounds[1] < 40
+    for plain, moved in (found[::2], found[1::2]):
+        assert (moved - shift) / factor == pytest.approx(plain, abs=2e-3 * y.std())
+
+
+@pytest.mark.parametrize("penalty", ["gamma", "reg_alpha"])
+def test_a_penalty_in_the_labels_unit_keeps_it(penalty: str) -> None:
+    design, train, test, weight, y = data()
+    spec = BOOSTED | {penalty: 0.5}
+    opened = open_fold(spec, design, train, test, weight)
+    found = opened.predict(1e-4 * y[train], "continuous", spec, 5)
+    assert np.ptp(found) < 1e-9, "the penalty is larger than any gain"
+    moved = opened.predict(1e-4 * y[train] + 100.0, "continuous", spec, 5)
+    assert moved - 100.0 == pytest.approx(found, abs=1e-9)
+
+
 @pytest.mark.parametrize("subsample", [1.0, 0.5])
 def test_thread_count_changes_nothing(subsample: float) -> None:
     """Enough rows for several blocks of rows a thread, and sums that are not exact."""
