@@ -24,6 +24,7 @@ from conf.plan import (
     effect_specs,
     feature_columns,
     gram_learner,
+    learner_names,
     propensity_columns,
 )
 from conf.study import Study
@@ -33,8 +34,10 @@ from estimators.effects import EffectSpec
 
 NUMERICS: dict[str, int] = {"features": 1, "crossfit": 1, "estimate": 1}
 """Raised by one where a stage's numbers change for equal inputs; a golden digest guards it."""
-GRAM_NUMERICS = 1
+GRAM_NUMERICS = 2
 """The same of studies on the Gram engine."""
+LEARNER_NUMERICS: dict[str, int] = {"spline": 1, "xgboost": 1}
+"""The same of studies that fit a learner: a penalty's choice, the scale of labels."""
 UNCLUSTERED_NUMERICS = 1
 """The same of effects without clusters, in the run key: of few units they have t quantiles."""
 DESIGN_NUMERICS = 1
@@ -176,6 +179,9 @@ def crossfit_inputs(
         engine = {"weighted": WEIGHTED_NUMERICS}
     if propensity_columns(study):
         engine |= {"design": DESIGN_NUMERICS}
+    learners = {name: LEARNER_NUMERICS.get(name) for name in learner_names(study)}
+    if numbered := {name: number for name, number in learners.items() if number is not None}:
+        engine |= {"learners": numbered}
     shared = _corrections(study, calibrations or {}) | engine | _conditional(study)
     return shared | {
         "features": features_digest,
@@ -202,15 +208,8 @@ def named_libraries(study: Study) -> dict[str, str]:
 
     Those that enter every key anyway are left out.
     """
-    finals = [each.final["learner"] for each in cate_specs(study)]
-    specs = [
-        name
-        for each in effect_specs(study)
-        for name in (each.outcome_learner["learner"], each.treatment_learner["learner"])
-        if is_named(name)
-    ]
-    specs += [name for name in finals if is_named(name)]
-    found = {_distribution(name) for name in specs} - {*_CROSSFIT_LIBRARIES}
+    named = filter(is_named, learner_names(study))
+    found = {_distribution(name) for name in named} - {*_CROSSFIT_LIBRARIES}
     return _versions(tuple(sorted(found)))
 
 

@@ -180,3 +180,10 @@ def feature_columns(study: Study) -> tuple[str, ...]:
         *group_columns(study), *study.instruments, *propensity_columns(study),
     )  # fmt: skip
     return tuple(dict.fromkeys(names))
+
+
+def learner_names(study: Study) -> list[str]:
+    """Names of all learners that a study fits, those of conditional effects among them."""
+    effects, conditional = effect_specs(study), cate_specs(study)
+    used = [each.outcome_learner for each in effects] + [each.treatment_learner for each in effects]
+    return sorted({str(spec["learner"]) for spec in (*used, *(each.final for each in conditional))})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conf.plan import cate_specs, effect_specs, gram_learner
+from conf.plan import gram_learner, learner_names
 from conf.profile import Profile
 from conf.study import Study
 from estimators.errors import PlatformError
@@ -26,7 +26,7 @@ def check_device(study: Study, profile: Profile) -> None:
         return
     from estimators.learners import check_runs_on
 
-    for name in _learners(study):
+    for name in learner_names(study):
         check_runs_on(name, profile.device)
     if profile.grams == "spark" and gram_learner(study) is not None:
         raise PlatformError(
@@ -62,10 +62,3 @@ def check_gpus(profile: Profile) -> None:
             code="no_gpu",
             remedy="start nodes with GPUs, lower `ray.gpus_per_task`, or set device: cpu",
         )
-
-
-def _learners(study: Study) -> list[str]:
-    """Names of the learners that a study fits."""
-    effects, conditional = effect_specs(study), cate_specs(study)
-    used = [each.outcome_learner for each in effects] + [each.treatment_learner for each in effects]
-    return sorted({str(spec["learner"]) for spec in (*used, *(each.final for each in conditional))})

@@ -10,15 +10,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from estimators.errors import UsageError
 from estimators.gram.blas import Doubles, one_thread
 from estimators.gram.system import Gram, without
 
+Index = NDArray[np.intp]
+
 PENALTIES: tuple[float, ...] = tuple(float(10.0**x) for x in np.arange(1.0, -8.25, -0.5))
-"""Penalties to choose from, the strongest first: at a tie the stronger one is taken."""
+"""Penalties to choose from, the strongest first."""
 TIE = 1e-9
 """Losses that differ by less, relatively, are a tie: rounding must not choose the penalty."""
+MILD = 1e-5
+"""Penalties are weakened no further: directions almost without data would be fitted to rounding."""
 RANK = 1e-12
 """Eigenvalues below this share of the largest are directions without data."""
 
@@ -130,8 +135,8 @@ def losses(factor: Factor, held_out: Gram, penalties: Sequence[float]) -> Double
 def fit(folds: Sequence[Gram], penalties: Sequence[float] = PENALTIES) -> Nuisances:
     """Fit every target without each fold in turn.
 
-    The penalty of (fold k, target) minimises the error on each other fold j of the fit without k
-    and j, so the held-out fold has no say in it.
+    The penalty of (fold k, target) is `weakest` by the errors on each other fold j of the fit
+    without k and j, so the held-out fold has no say in it.
 
     Parameters
     ----------
@@ -165,11 +170,48 @@ def _choose(folds: Sequence[Gram], penalties: Sequence[float]) -> Doubles:
     k, size = len(folds), folds[0].targets
     if len(penalties) == 1:
         return np.full((k, size), float(penalties[0]))
-    loss = np.zeros((k, len(penalties), size))
+    loss = np.zeros((k, k, len(penalties), size))
     for a in range(k):
         for b in range(a + 1, k):
             both = factor(without(folds, a, b))
-            loss[a] += losses(both, folds[b], penalties)
-            loss[b] += losses(both, folds[a], penalties)
-    good = loss <= loss.min(axis=1, keepdims=True) * (1.0 + TIE)
-    return np.asarray(np.asarray(penalties)[good.argmax(axis=1)])
+            loss[a, b] = losses(both, folds[b], penalties)
+            loss[b, a] = losses(both, folds[a], penalties)
+    chosen = [weakest(np.delete(loss[a], a, axis=0), penalties) for a in range(k)]
+    return np.asarray(np.asarray(penalties)[np.stack(chosen)])
+
+
+def weakest(loss: Doubles, penalties: Sequence[float] = PENALTIES) -> Index:
+    """The weakest penalty that predicts as well as the best, within a standard error.
+
+    The rule of one standard error (Breiman et al. 1984, section 3.4.3), towards less shrinkage: a
+    penalty that predicts best shrinks both nuisances of an effect alike, and the product of what
+    they lose is bias. The error is that of the difference from the best, over the parts, and at
+    most that of the best's own loss; penalties are weakened until one is worse by more, and to
+    `MILD` at most.
+
+    Parameters
+    ----------
+    loss
+        ``(parts, penalties, t)`` sums of squared errors on each part.
+    penalties
+        The strongest first.
+
+    Returns
+    -------
+    ndarray
+        ``(t,)`` positions among the penalties.
+    """
+    parts, count, size = loss.shape
+    total, targets = loss.sum(axis=0), np.arange(size)
+    best = (total <= total.min(axis=0) * (1.0 + TIE)).argmax(axis=0)
+    own = loss[:, best, targets]
+    worse = loss - own[:, None]
+    error = np.zeros((count, size))
+    if parts > 1:
+        spread = np.minimum(worse.std(axis=0, ddof=1), own.std(axis=0, ddof=1))
+        error = np.sqrt(parts) * spread
+    least = np.abs(total[best, targets])
+    good = worse.sum(axis=0) <= error + TIE * least
+    good &= (np.asarray(penalties) >= MILD)[:, None]
+    good |= np.arange(count)[:, None] <= best
+    return np.asarray(np.logical_and.accumulate(good).sum(axis=0) - 1)

@@ -13,7 +13,7 @@ from estimators.gram.basis import Basis
 from estimators.gram.columns import Coded, Column
 from estimators.gram.evaluate import Evaluator
 from estimators.gram.pinning import SAMPLE, Choice, pin
-from estimators.gram.ridge import PENALTIES, TIE, factor, losses
+from estimators.gram.ridge import PENALTIES, factor, losses, weakest
 from estimators.gram.system import Gram
 from estimators.learners.design import Design, Doubles, Hashes, Index
 from estimators.learners.draws import mixed, parts, positions
@@ -74,7 +74,7 @@ class SplineFold:
         return np.asarray(self._with_constant(rows).T @ (self.weight[rows, None] * right))
 
     def _chosen(self, y: Doubles, kind: Kind) -> float:
-        """The penalty that predicts each part best from the others.
+        """The weakest penalty that predicts each part from the others as well as the best.
 
         For a binary target it is chosen on its linear fit. With v = p (1 - p), the logistic fit's
         working response is (y - p) / v at weight v, so that its penalty is v times as large.
@@ -84,12 +84,11 @@ class SplineFold:
             for products, rows in zip(self._products, self._parts, strict=True)
         ]
         with one_blas_thread():
-            loss = sum(
-                losses(factor(_total(grams[:j] + grams[j + 1 :])), held_out, PENALTIES)[:, 0]
+            loss = [
+                losses(factor(_total(grams[:j] + grams[j + 1 :])), held_out, PENALTIES)
                 for j, held_out in enumerate(grams)
-            )
-        good = np.asarray(loss) <= np.min(loss) * (1.0 + TIE)
-        penalty = PENALTIES[int(good.argmax())]
+            ]
+        penalty = PENALTIES[int(weakest(np.stack(loss))[0])]
         if kind == "binary":
             share = float(np.average(y, weights=self.weight))
             penalty *= share * (1.0 - share)

@@ -132,6 +132,15 @@ def test_numerics_of_some_studies_leave_the_others_keys(name, small, edit, monke
     assert _changed(before[1], _keys(small)) == set()
 
 
+@pytest.mark.parametrize(("name", "other"), [("xgboost", "spline"), ("spline", "linear")])
+def test_numerics_of_a_learner_leave_other_learners_keys(name, other, small, edit, monkeypatch):
+    texts = [edit(("{learner: xgboost, max_depth: 3}", each)) for each in (name, other)]
+    before = [_keys(each) for each in texts]
+    monkeypatch.setitem(keys.LEARNER_NUMERICS, name, keys.LEARNER_NUMERICS[name] + 1)
+    assert _changed(before[0], _keys(texts[0])) == {"crossfit", "run"}
+    assert _changed(before[1], _keys(texts[1])) == set()
+
+
 def test_two_ways_to_write_one_window_are_one_key(small):
     assert _keys(small, window="2013") == _keys(small, window="2013-01..2013-12")
 

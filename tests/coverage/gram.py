@@ -25,7 +25,7 @@ from estimators.gram.ridge import PENALTIES
 from estimators.nuisances import Target
 from estimators.units import Units
 from tests.coverage import models
-from tests.coverage.designs import WORLDS, truth
+from tests.coverage.designs import WORLDS, Doubles, truth
 from tests.coverage.grid import METHODS as BINARY
 from tests.coverage.grid import Cell, Family, learners_of, main
 from tests.estimators.samples import contrast, effect
@@ -58,6 +58,13 @@ def target(cell: Cell, method: str) -> float:
 
 def fit(units: Units, specs: tuple[EffectSpec, ...], _salt: str) -> list[Sums]:
     """Nuisances by the Gram engine; scores and sums by the path of rows."""
+    return [summarise(units, *predictions(units, specs))]
+
+
+def predictions(
+    units: Units, specs: tuple[EffectSpec, ...]
+) -> tuple[Plan, int, dict[Target, Doubles]]:
+    """The plan, its only repetition, and every nuisance out of fold."""
     used = units.row_masks(specs)
     plan = Plan(specs, targets_of(specs, used), used, (), {})
     learner = specs[0].outcome_learner
@@ -66,8 +73,8 @@ def fit(units: Units, specs: tuple[EffectSpec, ...], _salt: str) -> list[Sums]:
     sample = smallest([rows])
     basis = pin(sample.covariates, Choice(segments=learner["segments"]))
     layout = lay_out(basis, sample, folds=units.k, depth=0)
-    predicted = _fitted(layout, rows, _targets(specs, used), penalties).predict(layout, rows)
-    return [summarise(units, plan, 0, predicted)]
+    fitted = _fitted(layout, rows, _targets(specs, used), penalties)
+    return plan, 0, fitted.predict(layout, rows)
 
 
 def _targets(specs: tuple[EffectSpec, ...], used: Mapping[str, str]) -> list[Target]:

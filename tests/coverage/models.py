@@ -56,7 +56,7 @@ def draw(cell: Cell, k: int, seed: np.random.SeedSequence) -> Units:
     treatments, outcomes = dict(units.treatments), dict(units.outcomes)
     arm = _arms(rng, x)
     treatments |= {f"arm={name}": (arm == code).astype(float) for code, name in enumerate("abc")}
-    outcomes["v"] = base + ARMS[arm] + SLOPE * (arm == 2) * x[:, 0] + rng.standard_normal(cell.n)
+    outcomes["v"] = base + gains(x)[np.arange(cell.n), arm] + rng.standard_normal(cell.n)
     shared = rng.standard_normal(cell.n)
     treatments["i"] = 0.5 * x[:, 0] + rng.standard_normal(cell.n)
     treatments["t"] = 0.6 * treatments["i"] + 0.4 * x[:, 1] + shared
@@ -75,8 +75,18 @@ def draw(cell: Cell, k: int, seed: np.random.SeedSequence) -> Units:
 
 
 def _arms(rng: np.random.Generator, x: Doubles) -> NDArray[np.int64]:
-    utility = np.stack([np.zeros(len(x)), 0.4 * x[:, 0], 0.5 * x[:, 1] - 0.3 * x[:, 0]], axis=1)
+    utility = utilities(x)
     return np.argmax(utility + rng.gumbel(size=utility.shape), axis=1)
+
+
+def utilities(x: Doubles) -> Doubles:
+    """Logits of the arms a, b and c, ``(n, 3)``."""
+    return np.stack([np.zeros(len(x)), 0.4 * x[:, 0], 0.5 * x[:, 1] - 0.3 * x[:, 0]], axis=1)
+
+
+def gains(x: Doubles) -> Doubles:
+    """What each arm adds to a unit's outcome, ``(n, 3)``."""
+    return ARMS + SLOPE * x[:, :1] * (np.arange(len(ARMS)) == len(ARMS) - 1)
 
 
 def effects(config: dict[str, Any], cell: Cell) -> tuple[tuple[EffectSpec, ...], dict[str, str]]:

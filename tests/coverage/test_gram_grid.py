@@ -21,7 +21,7 @@ WIDE = {
     ("sparse_20-500-lines_500", "apo_ate"),
     ("sparse-2000-lines", "apo_ate"),
 }
-"""Known to be conservative: noisy fits of small arms, see gram.yaml."""
+"""Known to be conservative where both nuisances of an arm are fitted: see apo_parts.py."""
 
 
 def test_every_cell_is_there_in_full() -> None:
@@ -43,7 +43,7 @@ def test_cells_pass_and_the_wide_ones_are_wide(row: dict[str, str]) -> None:
     assert grid.passes(row)
 
 
-def test_the_penalty_that_predicts_best_is_too_strong_for_an_effect() -> None:
+def test_columns_can_be_too_many_for_the_rows() -> None:
     rows = {(row["cell"], row["method"]): row for row in SUMMARY}
     chosen = [cell.name for cell in CELLS if cell.bad]
     for name in chosen:

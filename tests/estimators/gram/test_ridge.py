@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn.linear_model import LinearRegression, Ridge
 
 from estimators.errors import UsageError
@@ -11,7 +12,7 @@ from estimators.gram.columns import Rows
 from estimators.gram.layout import Layout
 from estimators.gram.partials import by_fold
 from estimators.gram.pinning import Choice
-from estimators.gram.ridge import PENALTIES, coefficients, factor, fit
+from estimators.gram.ridge import MILD, PENALTIES, coefficients, factor, fit, weakest
 from estimators.gram.system import Gram, gram_of, systems, without
 from tests.estimators.gram.world import Size, basis_columns, copied, make_layout, make_rows
 
@@ -52,20 +53,57 @@ def test_without_a_penalty_predictions_are_least_squares():
 
 
 def test_the_penalty_is_the_one_that_refitting_inside_the_training_folds_chooses():
+    """The weakest whose loss exceeds the least by no more than the difference's standard error."""
     rows = make_rows(Size(n=900, outcomes=2, seed=4), gaps=False)
     layout = make_layout(rows)
     design, y = basis_columns(layout, rows), targets(rows, layout)
     for fold in range(5):
-        loss = np.zeros((len(PENALTIES), y.shape[1]))
-        for inner in (each for each in range(5) if each != fold):
+        loss = np.zeros((4, len(PENALTIES), y.shape[1]))
+        for part, inner in enumerate(each for each in range(5) if each != fold):
             train, test = ~np.isin(rows.fold, [fold, inner]), rows.fold == inner
             for i, penalty in enumerate(PENALTIES):
                 model = Ridge(alpha=penalty * rows.weight[train].sum(), solver="cholesky")
                 model.fit(design[train], y[train], sample_weight=rows.weight[train])
                 error = y[test] - model.predict(design[test])
-                loss[i] += (rows.weight[test, None] * error**2).sum(axis=0)
-        plain = np.array(PENALTIES)[loss.argmin(axis=0)]
-        np.testing.assert_array_equal(fit(grams(layout, rows)).penalty[fold], plain)
+                loss[part, i] = (rows.weight[test, None] * error**2).sum(axis=0)
+        for target, chosen in enumerate(fit(grams(layout, rows)).penalty[fold]):
+            best = loss[:, :, target].sum(axis=0).argmin()
+            at = best
+            while PENALTIES[at + 1] >= MILD:
+                worse = loss[:, at + 1, target] - loss[:, best, target]
+                if worse.sum() > 4 * min(stats.sem(worse), stats.sem(loss[:, best, target])):
+                    break
+                at += 1
+            assert chosen == PENALTIES[at]
+
+
+STEPS = (1.0, 0.1, 0.01, 0.001)
+
+
+def losses_of(*worse):
+    """``(4, 4, 1)`` losses: of a strong penalty, the best, and two weaker ones."""
+    best = np.array([10.0, 11.0, 9.0, 10.0])
+    others = (best + np.array(each) for each in worse)
+    return np.stack([best + 5.0, best, *others], axis=1)[..., None]
+
+
+@pytest.mark.parametrize(
+    ("worse", "chosen"),
+    [
+        (((0.3, -0.2, 0.1, 0.2), (1.0, 1.1, 0.9, 1.0)), 2),  # in doubt, then surely worse
+        (((1.0, 1.1, 0.9, 1.0), (0.3, -0.2, 0.1, 0.2)), 1),  # what lies behind is not looked at
+        (((0.0, 0.0, -1e-9, 900.0), (0.0, 0.0, 0.0, 900.0)), 1),  # one part gone wild
+        (((1e-12, 0.0, 0.0, 1e-12), (0.0, 2e-12, 0.0, 0.0)), 3),  # rounding
+    ],
+)
+def test_a_penalty_is_weakened_until_it_predicts_worse(worse, chosen):
+    assert weakest(losses_of(*worse), STEPS).tolist() == [chosen]
+    mild = [max(1, min(chosen, 2))]
+    assert weakest(losses_of(*worse), (1.0, 1e-3, MILD, 0.1 * MILD)).tolist() == mild
+
+
+def test_of_one_part_the_penalty_that_predicts_best_is_taken():
+    assert weakest(losses_of((0.1, 0.1, 0.1, 0.1), (0.2, 0.2, 0.2, 0.2))[:1], STEPS).tolist() == [1]
 
 
 def test_the_held_out_fold_has_no_say_in_its_penalty_or_coefficients():
