@@ -1,15 +1,11 @@
-"""A task of the Gram engine as a Spark job of one partition, in a Python worker of an executor.
-
-By ``mapInArrow``, which a driver in this process and a Connect address both have.
-"""
+"""A task of the Gram engine as a Spark job of one partition, in a Python worker of an executor."""
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
-
-import pyarrow as pa
 
 from estimators.errors import PlatformError, RetryableError, Where
 
@@ -18,28 +14,30 @@ if TYPE_CHECKING:
 
 TRIES = 4
 """Of a task whose Python worker is lost: as many as Spark gives a task on a cluster."""
-_CONNECT_WIDTH = 8
 _WORKER_LOST = ("Python worker exited unexpectedly", "Python worker failed to connect back")
 
 
-def width(session: SparkSession) -> int:
-    """Tasks that Spark runs at a time: its ``spark.default.parallelism``.
+@contextmanager
+def given_to_executors(session: SparkSession, work: Any, shared: Any) -> Iterator[Any]:
+    """``(work, shared)``, sent to each executor once, for as long as tasks need it."""
+    from jobs.spark.faults import spark_faults
 
-    Of a Connect address that is only known where the profile's ``spark.settings`` say it.
-    """
-    context = getattr(session, "_sc", None)  # a Connect session raises at `sparkContext`
-    if context is not None:
-        return int(context.defaultParallelism)
-    return int(session.conf.get("spark.default.parallelism", str(_CONNECT_WIDTH)) or 1)
-
-
-def packed(what: Any) -> bytes:
-    """As a worker unpacks it; functions go by name."""
-    return pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
+    with spark_faults(Where()):
+        given = session.sparkContext.broadcast(_packed((work, shared)))
+    try:
+        yield given
+    finally:
+        with suppress(Exception):  # a Spark that is gone holds nothing
+            given.destroy()
 
 
-def run(session: SparkSession, given: bytes, task: Any) -> Any:
-    """The result of ``work(shared, task)``; `given` is ``(work, shared)`` as `packed` gives it.
+def run(session: SparkSession, given: Any, task: Any) -> Any:
+    """The result of ``work(shared, task)``.
+
+    Parameters
+    ----------
+    given
+        What `given_to_executors` gave.
 
     Raises
     ------
@@ -52,12 +50,11 @@ def run(session: SparkSession, given: bytes, task: Any) -> Any:
     """
     from jobs.spark.faults import spark_faults
 
-    compute = _computing(given, packed(task))
+    one = [_packed(task)]
     for _ in range(TRIES):
         try:
             with spark_faults(Where()):
-                one = session.range(0, 1, 1, numPartitions=1)
-                (row,) = one.mapInArrow(compute, "found binary").collect()
+                (found,) = session.sparkContext.parallelize(one, 1).map(_computing(given)).collect()
         except Exception as error:
             text = str(error)
             if "ModuleNotFoundError" in text:
@@ -66,7 +63,7 @@ def run(session: SparkSession, given: bytes, task: Any) -> Any:
                 raise
             lost = error
         else:
-            return _unpacked(bytes(row.found))
+            return _unpacked(found)
     raise RetryableError(
         f"a Python worker of Spark was lost {TRIES} times in one task: killed, or out of memory",
         code="spark_lost",
@@ -85,10 +82,9 @@ def _not_installed(text: str) -> PlatformError:
     )
 
 
-def _computing(given: bytes, task: bytes) -> Callable[[Iterable[Any]], Iterator[pa.RecordBatch]]:
-    def gram_task(batches: Iterable[Any]) -> Iterator[pa.RecordBatch]:
-        for _ in batches:
-            yield pa.RecordBatch.from_pydict({"found": [computed(given, task)]})
+def _computing(given: Any) -> Callable[[bytes], bytes]:
+    def gram_task(task: bytes) -> bytes:
+        return computed(given.value, task)
 
     return gram_task
 
@@ -97,9 +93,14 @@ def computed(given: bytes, task: bytes) -> bytes:
     """In the worker: the packed result, or its error, of which Spark would leave a text."""
     try:
         work, shared = pickle.loads(given)  # noqa: S301  this process's own driver packed it
-        return packed((work(shared, pickle.loads(task)), None))  # noqa: S301
+        return _packed((work(shared, pickle.loads(task)), None))  # noqa: S301
     except Exception as error:
-        return packed((None, error))
+        return _packed((None, error))
+
+
+def _packed(what: Any) -> bytes:
+    """As a worker unpacks it; functions go by name."""
+    return pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 def _unpacked(found: bytes) -> Any:

@@ -166,13 +166,15 @@ class _OnRay(Workers):
 
 class _InSpark(Workers):
     def __init__(self, session: Any, products: Opener) -> None:
-        super().__init__(on_spark.width(session), "cpu", products)
+        super().__init__(session.sparkContext.defaultParallelism, "cpu", products)
         self.session = session
 
     @contextmanager
     def started(self, job: Job) -> Iterator[Started]:
-        given = on_spark.packed((job.work, job.shared))
-        with ThreadPoolExecutor(self.count) as pool:
+        with (
+            on_spark.given_to_executors(self.session, job.work, job.shared) as given,
+            ThreadPoolExecutor(self.count) as pool,
+        ):
             try:
                 yield Started(
                     lambda task: pool.submit(on_spark.run, self.session, given, task),

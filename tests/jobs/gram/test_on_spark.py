@@ -73,11 +73,11 @@ def test_a_worker_that_is_always_lost_is_said(crew: Any) -> None:
 def test_executors_without_causeway_are_said(
     crew: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    code = "def compute(batches):\n    yield from batches\n"
+    code = "def compute(task):\n    return task\n"
     (tmp_path / "installed_here_alone.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     elsewhere = importlib.import_module("installed_here_alone")
-    monkeypatch.setattr(on_spark, "_computing", lambda _given, _task: elsewhere.compute)
+    monkeypatch.setattr(on_spark, "_computing", lambda _given: elsewhere.compute)
     with pytest.raises(PlatformError, match="No module named 'installed_here_alone'") as caught:
         list(crew.each(add, 1, [1], 0))
     assert caught.value.code == "spark_workers"
