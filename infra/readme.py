@@ -80,6 +80,20 @@ def iivm_parts() -> str:
     return "\n".join(lines)
 
 
+def apo_parts() -> str:
+    """Why APO's standard errors are too large where columns are many."""
+    with (ROOT / "tests/coverage/results/apo_parts.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    fitted = list(dict.fromkeys(row["fitted"] for row in rows))
+    lines = [f"| mean SE / sd with these fitted | {' | '.join(fitted)} | its MC error |"]
+    lines.append(f"|---|{'---|' * len(fitted)}---|")
+    for name in dict.fromkeys((row["cell"], row["method"]) for row in rows):
+        mine = [row for row in rows if (row["cell"], row["method"]) == name]
+        ratios = " | ".join(row["se_over_sd"] for row in mine)
+        lines.append(f"| {name[0]}, `{name[1]}` | {ratios} | {mine[0]['mc_se']} |")
+    return "\n".join(lines)
+
+
 def pehe() -> str:
     """Root PEHE of the meta-learners on ACIC 2016 no. 1: all units, and those with overlap."""
     with (ROOT / "tests/bench/acic_pehe.csv").open(newline="") as file:
@@ -241,6 +255,7 @@ BLOCKS: dict[str, Callable[[], str]] = {
     "coverage": coverage,
     "gram-coverage": gram_coverage,
     "iivm-parts": iivm_parts,
+    "apo-parts": apo_parts,
     "pehe": pehe,
     "benchmarks": benchmarks,
     "corrections": corrections,

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.coverage import committed, grid
+from tests.coverage import apo_parts, committed, grid
 from tests.coverage.gram import FAMILY, METHODS, fit, target
 from tests.coverage.models import draw
 from tests.estimators.samples import crossfit, effect, estimates
@@ -22,6 +22,7 @@ WIDE = {
     ("sparse-2000-lines", "apo_ate"),
 }
 """Known to be conservative where both nuisances of an arm are fitted: see apo_parts.py."""
+PARTS = committed.rows("apo_parts")
 
 
 def test_every_cell_is_there_in_full() -> None:
@@ -51,6 +52,39 @@ def test_columns_can_be_too_many_for_the_rows() -> None:
             row = rows[name, method]
             assert float(row["bias_over_sd"]) > grid.BIAS
             assert not grid.passes(row)
+
+
+def test_the_wide_are_wide_where_both_nuisances_are_fitted() -> None:
+    assert {row["cell"] for row in PARTS} == {cell for cell, _ in WIDE}
+    for row in PARTS:
+        ratio, error = float(row["se_over_sd"]), float(row["mc_se"])
+        if row["fitted"] != "g+m":
+            assert abs(ratio - 1.0) < 2.5 * error
+        elif (row["cell"], row["method"]) in WIDE:
+            assert 1.0 + 2.5 * error < ratio < 1.1
+
+
+def test_parts_are_of_the_grids_draws() -> None:
+    (cell,) = (each for each in CELLS if each.name == apo_parts.WIDE[0])
+    (recorded,) = committed.repetition("gram", cell, 3)
+    found = apo_parts.repeat(CONFIG, cell, cell.seeds()[3])
+    for method, chosen, theta, se in found:
+        if chosen == "gm":
+            assert theta == pytest.approx(float(recorded[f"{method}_theta"]), rel=1e-5)
+            assert se == pytest.approx(float(recorded[f"{method}_se"]), rel=1e-5)
+
+
+def test_the_truth_of_arms_is_what_was_drawn() -> None:
+    cell = replace(CELLS[0], world="linear", n=200_000)
+    units = draw(cell, 5, np.random.SeedSequence(4))
+    true = apo_parts.truths(units, cell)
+    for name in ("arm=a", "arm=b", "arm=c"):
+        in_arm = units.treatments[name]
+        off = in_arm - true[name]
+        assert abs(off.mean()) < 4 * off.std() / np.sqrt(units.n)
+        noise = (units.outcomes["v"] - true[f"v|{name}"])[in_arm == 1.0]
+        assert noise.std() == pytest.approx(1.0, abs=0.02)
+        assert abs(noise.mean()) < 4 / np.sqrt(len(noise))
 
 
 def test_the_summary_follows_from_the_rows() -> None:
