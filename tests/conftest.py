@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,6 +34,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the long groups first, so that the short ones fill up what is left."""
     first = ("engines", "commands")
     items.sort(key=lambda item: next(item.iter_markers("xdist_group")).args[0] not in first)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any, ids: Sequence[str]) -> None:
+    """Refuse to share tests out without their groups: every process would start every engine."""
+    if node.config.getoption("dist") == "loadgroup" and not all("@" in each for each in ids):
+        pytest.exit("pytest-xdist takes no groups from this pytest (pytest-xdist#1386)", 4)
 
 
 @pytest.fixture(scope="session")

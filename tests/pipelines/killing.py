@@ -20,7 +20,7 @@ from pathlib import Path
 from pipelines.backfill import backfill
 from pipelines.backfill_report import Request
 
-PAUSE = 0.2
+PAUSE = 0.05
 """Seconds into its work at which a process is killed; half of it after each that had ended."""
 
 
