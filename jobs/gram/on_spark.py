@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
@@ -23,7 +22,7 @@ def given_to_executors(session: SparkSession, work: Any, shared: Any) -> Iterato
     from jobs.spark.faults import spark_faults
 
     with spark_faults(Where()):
-        given = session.sparkContext.broadcast(_packed((work, shared)))
+        given = session.sparkContext.broadcast((work, shared))
     try:
         yield given
     finally:
@@ -50,11 +49,11 @@ def run(session: SparkSession, given: Any, task: Any) -> Any:
     """
     from jobs.spark.faults import spark_faults
 
-    one = [_packed(task)]
     for _ in range(TRIES):
         try:
             with spark_faults(Where()):
-                (found,) = session.sparkContext.parallelize(one, 1).map(_computing(given)).collect()
+                one = session.sparkContext.parallelize([task], 1)
+                ((found, fault),) = one.map(_computing(given)).collect()
         except Exception as error:
             text = str(error)
             if "ModuleNotFoundError" in text:
@@ -63,7 +62,9 @@ def run(session: SparkSession, given: Any, task: Any) -> Any:
                 raise
             lost = error
         else:
-            return _unpacked(found)
+            if fault is not None:
+                raise fault
+            return found
     raise RetryableError(
         f"a Python worker of Spark was lost {TRIES} times in one task: killed, or out of memory",
         code="spark_lost",
@@ -82,29 +83,14 @@ def _not_installed(text: str) -> PlatformError:
     )
 
 
-def _computing(given: Any) -> Callable[[bytes], bytes]:
-    def gram_task(task: bytes) -> bytes:
-        return computed(given.value, task)
+def _computing(given: Any) -> Callable[[Any], tuple[Any, Exception | None]]:
+    """What an executor does: the result, or its error, of which Spark would leave a text."""
+
+    def gram_task(task: Any) -> tuple[Any, Exception | None]:
+        work, shared = given.value
+        try:
+            return work(shared, task), None
+        except Exception as error:
+            return None, error
 
     return gram_task
-
-
-def computed(given: bytes, task: bytes) -> bytes:
-    """In the worker: the packed result, or its error, of which Spark would leave a text."""
-    try:
-        work, shared = pickle.loads(given)  # noqa: S301  this process's own driver packed it
-        return _packed((work(shared, pickle.loads(task)), None))  # noqa: S301
-    except Exception as error:
-        return _packed((None, error))
-
-
-def _packed(what: Any) -> bytes:
-    """As a worker unpacks it; functions go by name."""
-    return pickle.dumps(what, protocol=pickle.HIGHEST_PROTOCOL)
-
-
-def _unpacked(found: bytes) -> Any:
-    result, error = pickle.loads(found)  # noqa: S301  from a worker that this driver started
-    if error is not None:
-        raise error
-    return result
