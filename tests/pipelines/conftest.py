@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -56,11 +57,25 @@ def here(
             for name, value in settings.items():
                 patch.setenv(name, value)
             capfd.readouterr()
-            code = execute(arguments)
+            with _prefect_at(settings.get("PREFECT_API_URL")):
+                code = execute(arguments)
             shown = capfd.readouterr()
         return Ran(code, shown.out, shown.err)
 
     return run
+
+
+@contextmanager
+def _prefect_at(address: str | None) -> Iterator[None]:
+    """What a new process would read from its environment: here `prefect_server` may have set it."""
+    if "prefect" not in sys.modules:
+        yield
+        return
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    mine = {PREFECT_API_URL: address} if address else {}
+    with temporary_settings(updates=mine, restore_defaults={PREFECT_API_URL}):
+        yield
 
 
 @pytest.fixture
