@@ -115,7 +115,7 @@ def _running(*, connect: bool) -> SparkSession | None:
 
     if SparkContext._active_spark_context is None:
         return None
-    if not _alive():
+    if jvm.ended():
         _forget_session()
         _forget_gateway()
         return None
@@ -214,14 +214,6 @@ def _stop(session: SparkSession, *, connect: bool) -> None:
         _forget_session()
     if not connect:
         _forget_gateway()
-
-
-def _alive() -> bool:
-    """Whether the driver's virtual machine runs, where this process started one."""
-    from pyspark import SparkContext
-
-    process = getattr(SparkContext._gateway, "proc", None)
-    return process is None or process.poll() is None
 
 
 def _forget_session() -> None:

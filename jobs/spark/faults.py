@@ -16,7 +16,10 @@ from estimators.errors import (
     Where,
 )
 from jobs.lake import Pin
+from jobs.spark import jvm
 
+_PATIENCE = 1.0
+"""Seconds that a killed virtual machine may take to be gone."""
 _DISK = ("No space left on device", "Disk quota exceeded")
 _MEMORY = ("OutOfMemoryError", "CANNOT_ACQUIRE_MEMORY", "UNABLE_TO_ACQUIRE_MEMORY")
 _RACE = ("DELTA_CONCURRENT", "ConcurrentModification", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL")
@@ -79,6 +82,8 @@ def spark_faults(where: Where, pins: Iterable[Pin] = ()) -> Iterator[None]:
         known = (
             _lost(error, where) or _files(text, _source(text, pins) or where) or _known(text, where)
         )
+        if known is None and jvm.ended(within=_PATIENCE):  # then Py4J may say anything
+            known = _gone_machine(where)
         if known is None:
             raise
         raise known from error
@@ -88,6 +93,10 @@ def _lost(error: Exception, where: Where) -> RetryableError | None:
     gone = isinstance(error, ConnectionError) or type(error).__name__ == "Py4JNetworkError"
     if not gone and not any(each in str(error) for each in _LOST):
         return None
+    return _gone_machine(where)
+
+
+def _gone_machine(where: Where) -> RetryableError:
     return RetryableError(
         "Spark's virtual machine is gone: it was killed, or it crashed", code="spark_lost",
         where=where,

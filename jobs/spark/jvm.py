@@ -152,3 +152,19 @@ def _quoted(option: str) -> str:
     """An option as Spark's launcher reads it back: a clone's or a home's path may hold spaces."""
     escaped = option.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"' if " " in option else option
+
+
+def ended(within: float = 0.0) -> bool:
+    """Whether the virtual machine that this process started is gone, or is in so many seconds."""
+    if "pyspark" not in sys.modules:
+        return False
+    from pyspark import SparkContext
+
+    process = getattr(SparkContext._gateway, "proc", None)
+    if process is None:
+        return False
+    try:
+        process.wait(within)
+    except subprocess.TimeoutExpired:
+        return False
+    return True

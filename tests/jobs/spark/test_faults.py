@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -72,3 +75,19 @@ def test_a_client_that_sees_no_plans_is_refused_before_it_runs_anything() -> Non
     with pytest.raises(PlatformError, match="Spark Connect") as caught:
         unit_sql.guarded(client, "SELECT 1", [], None)
     assert caught.value.code == "connect_unguarded"
+
+
+def test_whatever_is_raised_where_the_machine_is_gone_is_that(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Killed in the middle of a look-up, Py4J says that a class does not exist there."""
+    pyspark = pytest.importorskip("pyspark")
+    for seconds, code in ((60, None), (0.2, "spark_lost")):
+        process = subprocess.Popen([sys.executable, "-c", f"import time; time.sleep({seconds})"])
+        gateway = SimpleNamespace(proc=process)
+        monkeypatch.setattr(pyspark.SparkContext, "_gateway", gateway)
+        with pytest.raises(Exception, match=r"gone|does not exist") as caught, spark_faults(WHERE):
+            raise RuntimeError("isInstanceOf does not exist in the JVM")
+        assert getattr(caught.value, "code", None) == code
+        process.kill()
+        process.wait()
