@@ -20,8 +20,8 @@ from jobs.registry.standing import CANDIDATE as NEWEST
 from jobs.registry.standing import Meant
 from tests.jobs import record_sample as sample
 from tests.jobs import review_sample as windows
+from tests.jobs.registered import POINTS, artifact, client, everything, process, runs
 from tests.jobs.review_sample import ATE, PLR
-from tests.jobs.test_register import POINTS, artifact, client, everything, process, runs
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
