@@ -8,7 +8,6 @@ draws than theirs (the first are theirs). It takes the better part of an hour of
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -18,7 +17,7 @@ from sklearn import config_context
 from estimators.crossfit import summarise
 from estimators.nuisances import Target
 from estimators.units import Units
-from tests.coverage import gram, grid, models
+from tests.coverage import gram, grid, models, parts
 from tests.coverage.designs import WORLDS, Doubles, outcome
 from tests.estimators.samples import estimates
 
@@ -72,13 +71,10 @@ def rows_of(config: dict, cell: grid.Cell) -> Iterator[dict[str, object]]:
             found.setdefault((method, chosen), []).append((theta, se))
     for (method, chosen), pairs in found.items():
         theta, se = np.array(pairs).T
-        sd, off = theta.std(ddof=1), theta - gram.target(cell, method)
-        figures = (
-            off.mean() / sd, se.mean() / sd, 1.0 / np.sqrt(2 * len(theta)),
-            (np.abs(off) <= 1.959964 * se).mean(),
-        )  # fmt: skip
-        name = (cell.name, method, "+".join(chosen) or "none", len(theta))
-        yield dict(zip(FIELDS, (*name, *(f"{each:.4f}" for each in figures)), strict=True))
+        head = {
+            "cell": cell.name, "method": method, "fitted": parts.named(chosen), "draws": len(theta)
+        }  # fmt: skip
+        yield head | parts.figures(theta, se, gram.target(cell, method))
 
 
 def main() -> None:
@@ -93,10 +89,7 @@ def main() -> None:
                 for row in rows_of(config, replace(cell, repetitions=options.draws)):
                     print(row, flush=True)
                     rows.append(row)
-    with (grid.HERE / "results" / "apo_parts.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, FIELDS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    parts.write("apo_parts", FIELDS, rows)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,12 @@ and ridge-logistic fits (penalty 1, five folds) in place of the learners, which 
 from __future__ import annotations
 
 import argparse
-import csv
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tests.coverage import parts
 from tests.coverage.designs import SLOPE, THETA, P
-from tests.coverage.grid import HERE
 from tests.coverage.models import SHARES
 from tests.estimators.samples import expit
 
@@ -22,6 +21,7 @@ Doubles = NDArray[np.float64]
 
 FITTED = ("", "m", "g", "r", "gr", "gm", "rm", "grm")
 """Which nuisances are fitted: of the instrument m, of the outcome g, of the treatment r."""
+FIELDS = ("n", "fitted", "draws", "sd", "se_over_sd", "mc_se", "coverage")
 FOLDS, PENALTY, CLIP = 5, 1.0, 0.01
 
 
@@ -95,18 +95,10 @@ def main() -> None:
         found = np.array([repeat(rng, n) for _ in range(draws)])
         for place, chosen in enumerate(FITTED):
             theta, se = found[:, place].T
-            sd = theta.std(ddof=1)
-            covered = (np.abs(theta - THETA) <= 1.959964 * se).mean()
-            rows.append(
-                {"n": n, "fitted": "+".join(chosen) or "none", "draws": draws,
-                 "sd": f"{sd:.4f}", "se_over_sd": f"{se.mean() / sd:.4f}",
-                 "mc_se": f"{1 / np.sqrt(2 * draws):.4f}", "coverage": f"{covered:.4f}"}
-            )  # fmt: skip
+            head = {"n": n, "fitted": parts.named(chosen), "draws": draws}
+            rows.append(head | parts.figures(theta, se, THETA))
             print(rows[-1], flush=True)
-    with (HERE / "results" / "iivm_parts.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    parts.write("iivm_parts", FIELDS, rows)
 
 
 if __name__ == "__main__":

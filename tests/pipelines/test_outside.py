@@ -185,56 +185,43 @@ def with_a_kill(home: Path, victim: str, stage: str, *arguments: str) -> list[An
 
 
 ROWS = "nuisances: {outcome: linear, treatment: linear}"
+TREES = prebuilt.STUDY.replace(
+    ROWS, "nuisances: {outcome: {learner: xgboost, n_estimators: 1500}, treatment: linear}"
+)
+GRAM = prebuilt.STUDY.replace(
+    ROWS, "nuisances: {outcome: &gram {learner: gram, segments: 12}, treatment: *gram}"
+).replace("  - {method: irm, estimand: ate}\n", "")
+RAY = "ray: {num_cpus: 2, inline_below: 0}\n"
+SPARK = "grams: spark\nray: {inline_below: 0}\nspark: {memory: 1g}\n"
 FITS = {
-    "fit_task": prebuilt.STUDY.replace(
-        ROWS, "nuisances: {outcome: {learner: xgboost, n_estimators: 1500}, treatment: linear}"
-    ),
-    "gram_task": prebuilt.STUDY.replace(
-        ROWS, "nuisances: {outcome: &gram {learner: gram, segments: 12}, treatment: *gram}"
-    ).replace("  - {method: irm, estimand: ate}\n", ""),
+    "a fit on Ray": (TREES, 240, RAY, "ray::fit_task", "crossfit"),
+    "a block's sums on Ray": (GRAM, 160_000, RAY, "ray::gram_task", "crossfit"),
+    "blocks' sums in Spark": (GRAM, 160_000, SPARK, "java", "crossfit/partial Grams"),
 }
+"""Study, units, profile, and what is killed in which stage."""
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("task", FITS)
-def test_a_ray_worker_killed_in_a_fit_changes_nothing(tmp_path: Path, task: str) -> None:
+@pytest.mark.parametrize("case", FITS.values(), ids=FITS)
+def test_what_is_killed_in_a_fit_changes_nothing(
+    tmp_path: Path, case: tuple[str, int, str, str, str]
+) -> None:
+    text, units, elsewhere, victim, stage = case
     found = {}
-    for name, below in (("inline", 10**9), ("ray", 0)):
+    for name, place in (("inline", "ray: {num_cpus: 2, inline_below: 1000000000}\n"),
+                        ("elsewhere", elsewhere)):  # fmt: skip
         folder = tmp_path / name
         home = folder / "home"
-        prebuilt.write_month(home, FIRST, units=240 if task == "fit_task" else 160_000)
-        study = prebuilt.write_study(folder, FITS[task])
+        prebuilt.write_month(home, FIRST, units=units)
+        study = prebuilt.write_study(folder, text)
         prebuilt.prebuild(study, (FIRST,), prebuilt.place(home))
         profile = folder / "profile.yaml"
-        profile.write_text(f"ray: {{num_cpus: 2, inline_below: {below}}}\n")
-        found[name] = with_a_kill(home, f"ray::{task}", "crossfit", str(study), FIRST, str(profile))
+        profile.write_text(place)
+        found[name] = with_a_kill(home, victim, stage, str(study), FIRST, str(profile))
     assert found["inline"][0] == 0
-    assert found["ray"][0] == 1, "no worker was there to kill"
-    assert found["ray"][1:] == found["inline"][1:]
-    assert found["ray"][2] == ""
-
-
-@pytest.mark.timeout(600)
-def test_spark_is_killed_while_it_sums_blocks_and_started_once_more(tmp_path: Path) -> None:
-    found = {}
-    for name, grams in (("inline", "ray"), ("spark", "spark")):
-        folder = tmp_path / name
-        home = folder / "home"
-        prebuilt.write_month(home, FIRST, units=160_000)
-        study = prebuilt.write_study(folder, FITS["gram_task"])
-        prebuilt.prebuild(study, (FIRST,), prebuilt.place(home))
-        profile = folder / "profile.yaml"
-        below = 10**9 if name == "inline" else 0
-        profile.write_text(
-            f"grams: {grams}\nray: {{inline_below: {below}}}\nspark: {{memory: 1g}}\n"
-        )
-        found[name] = with_a_kill(
-            home, "java", "crossfit/partial Grams", str(study), FIRST, str(profile)
-        )
-    assert found["inline"][0] == 0
-    assert found["spark"][0] == 1, "Spark was not there to kill"
-    assert found["spark"][1:] == found["inline"][1:]
-    assert found["spark"][2] == ""
+    assert found["elsewhere"][0] == 1, f"no {victim} was there to kill"
+    assert found["elsewhere"][1:] == found["inline"][1:]
+    assert found["elsewhere"][2] == ""
 
 
 def test_sparks_virtual_machine_is_killed_and_started_once_more(tmp_path: Path) -> None:
