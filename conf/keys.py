@@ -179,9 +179,8 @@ def crossfit_inputs(
         engine = {"weighted": WEIGHTED_NUMERICS}
     if propensity_columns(study):
         engine |= {"design": DESIGN_NUMERICS}
-    learners = {name: LEARNER_NUMERICS.get(name) for name in learner_names(study)}
-    if numbered := {name: number for name, number in learners.items() if number is not None}:
-        engine |= {"learners": numbered}
+    if numbered := sorted(LEARNER_NUMERICS.keys() & learner_names(study)):
+        engine |= {"learners": {name: LEARNER_NUMERICS[name] for name in numbered}}
     shared = _corrections(study, calibrations or {}) | engine | _conditional(study)
     return shared | {
         "features": features_digest,

@@ -101,11 +101,11 @@ class _Crew:
             self.engines.stop(name)
 
     def _stop_after(self, stage: str) -> None:
-        """Stop the stage's engine, unless a later one needs it too."""
-        later = [self.engine_of.get(each) for each in _STAGES[_STAGES.index(stage) + 1 :]]
-        name = self.engine_of.get(stage)
-        if name is not None and name not in later:
-            self.engines.stop(name)
+        """Stop the engine whose last stage it was."""
+        last = {engine: each for each, engine in self.engine_of.items()}
+        for engine, each in last.items():
+            if each == stage:
+                self.engines.stop(engine)
 
     def _passed(self, stage: str) -> None:
         self._done[stage] += 1
